@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attncli.data import TextSpan
+from attncli.data.described import counted
 from attncli.errors import UsageError, did_you_mean
 from attncli.inputs.partitions import parse_span
 from attncli.inputs.text_files import check_exists, display_name, read_lines, type_name
@@ -58,6 +59,6 @@ def check_rationales(rationales: Sequence[Rationale], texts: int) -> None:
     """Raise UsageError unless there is a rationale for each text."""
     if len(rationales) != texts:
         raise UsageError(
-            f"there are {len(rationales)} rationales and {texts} texts: give one for each text, in the same order; "
-            "an empty list for a text without"
+            f"expected a rationale for each of {counted(texts, 'text')}, got {counted(len(rationales), 'rationale')}: "
+            "give them in the order of the texts; an empty list for a text without"
         )

@@ -18,7 +18,7 @@ from attncli.studies.faithfulness.agreement.figures import draw_agreement
 from attncli.studies.faithfulness.agreement.terminal import agreement_table
 from attncli.studies.faithfulness.curves.figures import draw_curves
 from attncli.studies.faithfulness.curves.part import CurvesPart
-from attncli.studies.faithfulness.curves.result import PERCENTS
+from attncli.studies.faithfulness.curves.result import PERCENTS, Curves
 from attncli.studies.faithfulness.curves.terminal import means_tables
 from attncli.studies.faithfulness.rationales.figures import draw_rationales
 from attncli.studies.faithfulness.rationales.terminal import rationales_table
@@ -95,7 +95,7 @@ def test_the_files_have_all_parts_and_an_interrupted_run_continues(
         (("--text", "a cat", "--explain", "labels"), 2, "give --explain label:NAME"),
         (("--text", "a cat", "--text", "b cat", "--explain", "label:plant"), 2, "text 0: --explain: there is no label"),
         (("--text", "a cat", "--text", "cat"), 2, "text 1: the prediction reads one token"),
-        (("--text", "a cat", "--rationales", "texts.jsonl"), 2, "there are 6 rationales and 1 texts"),
+        (("--text", "a cat", "--rationales", "texts.jsonl"), 2, "a rationale for each of 1 text, got 6 rationales"),
         (("--text", "a cat", "--rationales", "far.jsonl"), 2, "characters 3 to 90 ends after the text"),
         (("--text", "a cat", "--rationales", "wrong.jsonl"), 2, "wrong.jsonl, line 1 has no 'rationale'"),
         (("--text", "a cat", "--rationales", "none.jsonl"), 2, "no such file"),
@@ -136,15 +136,24 @@ def result() -> attncli.Faithfulness:
 def test_tables_of_a_terminal_fit_and_mark_what_is_better(result: attncli.Faithfulness) -> None:
     console = Console(file=io.StringIO(), width=80)
     agreement, rationales = result.parts["agreement"], result.parts["rationales"]
-    for table in (*means_tables(result.curves), agreement_table(agreement), rationales_table(rationales)):  # type: ignore[arg-type]
+    curves = _curves_of_eight_texts(result.curves.methods)
+    for table in (*means_tables(curves), agreement_table(agreement), rationales_table(rationales)):  # type: ignore[arg-type]
         console.print(table)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
     (shown, _) = [line for line in lines if line.startswith("gradient-norm ") and " +" in line]
-    assert shown.split()[1:3] == [f"{result.curves.means['comprehensiveness'][1]:.3f}", "+"]
+    assert shown.split()[1:3] == [f"{curves.means['comprehensiveness'][1]:.3f}", "+"]
     assert repr(result).splitlines()[0] == "Faithfulness of 2 methods on 6 texts"
     assert "not why" in result.summary[-1]
+
+
+def _curves_of_eight_texts(methods: tuple[str, ...]) -> Curves:
+    """Return curves in which the second method is better than random."""
+    deletion = np.random.default_rng(0).normal(0.5, 0.02, (2, len(methods), len(PERCENTS), 8))
+    insertion = deletion.copy()
+    deletion[:, 1, 1:] -= 0.3
+    return Curves(methods, ("mask", "delete"), deletion, insertion)
 
 
 def test_the_pictures_show_the_numbers(result: attncli.Faithfulness) -> None:

@@ -10,7 +10,7 @@ import torch
 
 import attncli
 from attncli.studies.faithfulness.curves.compute import removed_units
-from attncli.studies.faithfulness.curves.result import COMPARED, PERCENTS, Curves
+from attncli.studies.faithfulness.curves.result import COMPARED, PERCENTS, Curves, better
 
 CHOSEN = "I saw a chosen cat and some soup."
 ROME = "good lord look upon the fair city of Rome before good lord look upon the fair city of"
@@ -118,6 +118,22 @@ def test_the_summary_says_which_methods_beat_a_random_order(change: float, bette
     if change:
         assert ("not clearly better than an order by position" in first) == (change < 0)
     assert ("The removals disagree on comprehensiveness of rollout" in removals) == bool(change)
+
+
+def test_a_clear_difference_needs_the_interval_and_the_adjusted_p_value() -> None:
+    ends = np.array([[0.1, 0.2], [-0.2, -0.1], [0.1, 0.2], [-0.1, 0.2], [np.nan, np.nan]])
+    p_adjusted = np.array([0.05, 0.01, 0.06, 0.01, np.nan])
+    assert better(np.ones(5), ends, p_adjusted).tolist() == [True, False, None, None, None]
+    assert better(-np.ones(5), ends, p_adjusted).tolist() == [False, True, None, None, None]
+
+
+def test_a_similarity_is_no_probability_and_has_positions_from_the_start() -> None:
+    model = attncli.load("demo:encoder", head="base")
+    result = model.faithfulness("a man eats bread", "attention", "similarity:food", removal="delete", draws=1)
+    assert result.curves.response == "predicted number"
+    without_first = model.faithfulness("man eats bread", "attention", "similarity:food", removal="delete", draws=1)
+    removed = result.curves.deletion[0, result.curves.methods.index("position"), PERCENTS.index(10), 0]
+    assert removed == pytest.approx(without_first.texts[0].probability, abs=1e-5)
 
 
 def test_few_texts_have_no_intervals_and_say_so() -> None:

@@ -28,6 +28,9 @@ MEASURES: Mapping[str, bool] = {
     "insertion_area": True,
 }
 """The numbers of a method, and whether a larger one is better."""
+PROBABILITY, NUMBER = "probability of the prediction", "predicted number"
+LEVEL = 0.05
+"""The largest adjusted p-value of a difference that counts as clear."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +40,14 @@ class Curves(PartResult):
     methods    the methods, then random and position
     deletion   [removal, method, share, text] probability without the first units of the order
     insertion  [removal, method, share, text] probability with only the first units
+    response   what the curves show: the probability of the prediction, or a number that the model predicts
     """
 
     methods: tuple[str, ...]
     removals: tuple[str, ...]
     deletion: Array
     insertion: Array
+    response: str = PROBABILITY
 
     def __post_init__(self) -> None:
         for name in ("deletion", "insertion"):
@@ -119,7 +124,7 @@ class Curves(PartResult):
             "high": ends[:, 1],
             "p": p,
             "p_adjusted": adjusted(p),
-            "better": better(signs, ends),
+            "better": better(signs, ends, adjusted(p)),
         }
 
     def _difference_rows(self) -> Iterator[tuple[str, str, str, str, Array]]:
@@ -167,13 +172,19 @@ class Curves(PartResult):
         }
 
 
-def better(signs: Array, ends: Array) -> Array:
-    """Return whether the whole interval of a difference is on the better side; None if it holds 0 or is unknown.
+def better(signs: Array, ends: Array, p_adjusted: Array) -> Array:
+    """Return whether a difference is on the better side; None if this is unclear.
 
-    signs  1 where larger numbers are better, else -1
-    ends   [row, 2] low and high
+    It is clear if the whole interval is on one side of 0 and the adjusted p-value is at most 0.05: of many rows, some
+    intervals leave out 0 by chance.
+
+    signs       1 where larger numbers are better, else -1
+    ends        [row, 2] low and high
+    p_adjusted  [row], NaN if unknown
     """
     low, high = np.sort(ends * signs[:, None], axis=1).T
-    pairs = zip(low.tolist(), high.tolist(), strict=True)
-    known = [True if least > 0 else False if most < 0 else None for least, most in pairs]
-    return np.array(known, dtype=object)
+    clear = p_adjusted <= LEVEL
+    known = np.full(len(signs), None, dtype=object)
+    known[clear & (low > 0)] = True
+    known[clear & (high < 0)] = False
+    return known

@@ -69,6 +69,6 @@ class RationalesPart(Part):
 
 def gold_units(text: StudiedText) -> Array:
     """Return which units have a token in the rationale of a text, [unit] bool; raise UsageError for a wrong span."""
-    tokens = text.predictions.text.source
-    gold = {position for span in text.rationale for position in tokens_in_span(tokens, "its rationale", span)}
+    tokens, where = text.predictions.text.source, "the rationale"
+    gold = {position for span in text.rationale for position in tokens_in_span(tokens, where, span)}
     return np.array([side == "source" and not gold.isdisjoint(unit.positions) for side, unit in text.flat_units])
