@@ -36,7 +36,8 @@ def _descending(values: Array, shuffled: Array) -> Array:
 def distances(text: StudiedText) -> Array:
     """Return how far each unit is from the token that predicts, in tokens, [unit].
 
-    Of an encoder that predicts a label, and of the source of an encoder-decoder, it is the distance from the start.
+    Of an encoder that predicts a label, of an embedding of all tokens, and of the source of an encoder-decoder, it is
+    the distance from the start.
     """
     output, loaded = text.output, text.prepared.loaded
     count = {side: len(tokens) for side, tokens in text.predictions.tokens.items()}
@@ -44,6 +45,8 @@ def distances(text: StudiedText) -> Array:
     rows: Sequence[int] = output.positions
     if not rows and len(count) == 1 and not loaded.reads_both_ways:
         rows = (count["source"] - 1,)
+    if len(rows) == count[predicts]:  # an embedding is made of all tokens
+        rows = ()
     ends = {side: rows if side == predicts and rows else (0,) for side in count}
     return np.array(
         [

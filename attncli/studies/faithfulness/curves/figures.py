@@ -27,7 +27,7 @@ def draw_curves(result: Curves, *, model: str = "", note: str = "") -> Figure:
     Bands are 95 % intervals over texts, if there are texts enough.
     """
     shaded = "" if np.isnan(result.by_share["deletion_low"]).all() else "shaded: 95 % intervals over texts"
-    title = "faithfulness: the probability of the prediction when units are removed"
+    title = f"faithfulness: the {result.response} when units are removed"
     header = Header.of(title, model, join_parts(note, shaded))
     row = _ABOVE + _HEIGHT + _BELOW
     width = _LEFT + 2 * _WIDTH + _BETWEEN + _RIGHT
@@ -39,9 +39,9 @@ def draw_curves(result: Curves, *, model: str = "", note: str = "") -> Figure:
             _draw(axes, result, number, name)
             axes.set_title(f"{name}, {removal}: {_TITLES[name]}", **style(SUBTITLE, pad=5))
             if not column:
-                axes.set_ylabel("probability of the prediction", **style(SUBTITLE))
+                axes.set_ylabel(result.response, **style(SUBTITLE))
         if not number:
-            axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), **legend_style())
+            axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.12), **legend_style())
     return page.figure
 
 

@@ -12,7 +12,7 @@ from attncli.data import Array
 from attncli.engine.progress import Advance
 from attncli.engine.report import Drawing
 from attncli.studies.faithfulness.curves.compute import removed_units
-from attncli.studies.faithfulness.curves.result import Curves
+from attncli.studies.faithfulness.curves.result import NUMBER, PROBABILITY, Curves
 from attncli.studies.faithfulness.curves.terminal import means_tables
 from attncli.studies.faithfulness.orders import BASELINES_OF_ORDER, orders_of
 from attncli.studies.faithfulness.protocol import Part
@@ -44,7 +44,7 @@ class CurvesPart(Part):
             for number, values in enumerate(curves.values()):
                 values.append([of_method[number] for of_method in of_removal])
             advance(1 / len(self.options.removals))
-        return curves
+        return {**curves, "response": NUMBER if text.output.by == "number" else PROBABILITY}
 
     def result(self, measured: Sequence[Mapping[str, Any]]) -> Curves:
         """Return the curves of all texts."""
@@ -52,7 +52,8 @@ class CurvesPart(Part):
             np.stack([np.array(of_text[name], dtype=np.float64) for of_text in measured], axis=-1)
             for name in ("deletion", "insertion")
         )
-        return Curves((*self.options.methods, *BASELINES_OF_ORDER), self.options.removals, deletion, insertion)
+        methods, removals = (*self.options.methods, *BASELINES_OF_ORDER), self.options.removals
+        return Curves(methods, removals, deletion, insertion, measured[0]["response"])
 
     def drawings(self, result: Curves, captions: Mapping[str, Any]) -> Iterable[Drawing]:
         """Return the picture of the curves."""
