@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 LIMITS = (
     "This says what the predictions of this model need in these texts, not why, and not which method is right "
     "elsewhere. A text without some of its tokens is unlike the texts that the model has learned from: a part of "
-    "each change comes from that. Of several methods on the same texts, the best one looks better than it is."
+    "each change comes from that."
 )
+OF_SEVERAL = " Of several methods on the same texts, the best one looks better than it is."
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ class Faithfulness(Tabulated):
     @property
     def summary(self) -> tuple[str, ...]:
         """Sentences that a reader can quote; the last one says what the numbers do not show."""
-        return (*(sentence for part in self.parts.values() for sentence in part.sentences), LIMITS)
+        limits = LIMITS + OF_SEVERAL if len(self.methods) > 1 else LIMITS
+        return (*(sentence for part in self.parts.values() for sentence in part.sentences), limits)
 
     def table(self) -> dict[str, Array]:
         """Return a row per removal and method: means over texts with 95 % intervals."""

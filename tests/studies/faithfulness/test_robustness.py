@@ -54,4 +54,4 @@ def test_sensitivity_is_the_largest_relative_change(classifier: attncli.Model, m
     assert len(changes) == compute.NEIGHBOURS
     assert robustness.values[1, 0, 0] == pytest.approx(max(changes), rel=1e-5)
     assert np.isnan(robustness.values[1, 1, 0])
-    assert robustness.notes == ("no sensitivity of attention: read attention, not vectors",)
+    assert robustness.notes == ("no sensitivity of attention: these values come from attention, not from vectors",)

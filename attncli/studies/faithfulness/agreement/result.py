@@ -69,7 +69,7 @@ class Agreement(PartResult):
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """Which methods agree most and least, and that agreement is no proof."""
+        """Which methods agree most and least, or how the only two agree, and that agreement is no proof."""
         rho, tested = self.means[1], len(self.methods) - 1
         first, second = np.triu_indices(tested, 1)
         pairs = [(float(rho[a, b]), self.methods[a], self.methods[b]) for a, b in zip(first, second, strict=True)]
@@ -77,8 +77,9 @@ class Agreement(PartResult):
         if not pairs:
             return ()
         (low, *least), (high, *most) = pairs[0], pairs[-1]
-        both = f"{' and '.join(most)} agree most (Spearman's rho {high:.2f})"
-        both += f", {' and '.join(least)} least ({low:.2f})" if len(pairs) > 1 else ""
+        both = f"{' and '.join(most)} agree most (Spearman's rho {high:.2f}), {' and '.join(least)} least ({low:.2f})"
+        if len(pairs) == 1:
+            both = f"Spearman's rho between the orders of {' and '.join(most)} is {high:.2f}"
         return (
             f"{both}. Agreement is reported, it is no verdict: methods can agree and be wrong (Neely et al. 2022).",
         )

@@ -192,10 +192,12 @@ def _sentence(text: TextDocuments, removal: str, response: str) -> str:
             f"each raises it by less than {NO_EFFECT}."
         )
     fit = f"R² {effects.r2:.2f}" if effects.r2 == effects.r2 else "no change to explain"
+    alone = effects.left_out[first]
+    less = f"{abs(alone):.2f} {'less' if alone >= 0 else 'more'}"
     held_out = f", rank correlation on held-out subsets {effects.lds:.2f}" if effects.lds == effects.lds else ""
     return (
         f"Segments, {removal}: {what} depends most on '{names[first]}' "
-        f"(weight {effects.weights[first]:.2f}, {effects.left_out[first]:.2f} less without it alone; linear model: "
+        f"(weight {effects.weights[first]:.2f}, {less} without it alone; linear model: "
         f"{fit}{held_out}), which {attention}."
     )
 

@@ -12,7 +12,7 @@ from attncli.studies.faithfulness.orders import BASELINES_OF_ORDER
 from attncli.studies.faithfulness.rationales.result import MEASURES, RationaleScores
 
 _BAR, _PANEL, _BETWEEN, _ABOVE, _BELOW = 24, 190, 34, 28, 54
-_TITLES = {"auprc": "AUPRC", "auroc": "AUROC", "token_f1": "token F1", "top1": "first unit is gold"}
+_TITLES = {"auprc": "AUPRC", "auroc": "AUROC", "token_f1": "token F1", "top1": "first unit is named"}
 _METHOD, _BASELINE = "#31688e", "#a9b4bc"
 
 

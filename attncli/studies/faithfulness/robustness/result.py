@@ -54,4 +54,5 @@ class Robustness(PartResult):
     def notes(self) -> tuple[str, ...]:
         """Which methods have no sensitivity."""
         unknown = [name for name, value in zip(self.methods, self.values[1, :, 0], strict=True) if np.isnan(value)]
-        return (f"no sensitivity of {joined(unknown)}: read attention, not vectors",) if unknown else ()
+        why = "these values come from attention, not from vectors"
+        return (f"no sensitivity of {joined(unknown)}: {why}",) if unknown else ()
