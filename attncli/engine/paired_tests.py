@@ -19,6 +19,12 @@ _CELLS = 2_000_000  # numbers in memory at once
 _TIE = 1e-12  # relative rounding error of equal means
 
 
+def check_scipy(texts: int) -> None:
+    """Raise UsageError if so many texts have intervals and SciPy is not installed; called before any heavy work."""
+    if texts >= FEWEST:
+        _scipy()
+
+
 def intervals(values: Array, confidence: float = 0.95) -> Array:
     """Return a confidence interval of the mean over texts.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +126,16 @@ def test_numbers_that_are_not_finite_name_the_text(run_cli: RunCli, monkeypatch:
     monkeypatch.setattr("attncli.studies.faithfulness.removal.TextRemover._deleted", broken)
     done = run_cli(*CLASSIFIER, "--text", TEXTS[0], "--text", TEXTS[1], "--removal", "delete", *QUICK)
     assert (done.code, "text 0: " in done.err, "gives no finite number" in done.err) == (3, True, True)
+    assert "--dtype float32" not in done.err  # it computes in float32 already
+
+
+def test_missing_scipy_is_found_before_texts_are_measured(
+    run_cli: RunCli, texts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.delattr(CurvesPart, "measure")
+    done = run_cli(*CLASSIFIER, "--file", texts, *QUICK)
+    assert (done.code, "need SciPy: pip install" in done.err) == (2, True), done.err
 
 
 @pytest.fixture(scope="module")

@@ -112,5 +112,5 @@ def _captum() -> Any:
     try:
         from captum.attr import IntegratedGradients
     except ImportError as error:
-        raise UsageError("integrated-gradients need Captum: pip install 'attncli[attribution]'") from error
+        raise UsageError("integrated-gradients needs Captum: pip install 'attncli[attribution]'") from error
     return IntegratedGradients

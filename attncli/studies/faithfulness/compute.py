@@ -14,6 +14,7 @@ from attncli.data import Array, Input, Kind, Spans
 from attncli.engine.collected import Collected
 from attncli.engine.explain_request import ExplainRequest
 from attncli.engine.explained import prepare_each_explained
+from attncli.engine.paired_tests import check_scipy
 from attncli.engine.passes import Pass
 from attncli.engine.progress import untracked
 from attncli.engine.request import Request
@@ -50,6 +51,7 @@ def faithfulness(
     spans       the segments of each text that are removed, instead of tokens
     rationales  what people named in each text
     """
+    check_scipy(len(execution.texts))
     if rationales is not None:
         check_rationales(rationales, len(execution.texts))
     if execution.save_maps:

@@ -61,9 +61,9 @@ class TextRemover:
             scores = np.mean([self._replaced(cells, vectors) for vectors in self._drawn], axis=0)
         if not np.isfinite(scores).all():
             loaded = self.predictions.prepared.loaded
+            advice = "" if loaded.dtype in ("float32", "float64") else ": use --dtype float32"
             raise ModelError(
-                f"{type(loaded.model).__name__} in {loaded.dtype} gives no finite number for this text: "
-                "use --dtype float32"
+                f"{type(loaded.model).__name__} in {loaded.dtype} gives no finite number for this text{advice}"
             )
         of_passes: Array = scores[numbers.ravel()]
         return of_passes
