@@ -119,7 +119,7 @@ def check(name: str, value: object, hint: Any) -> None:
     """Raise UsageError unless a value has the type of a hint."""
     if not _fits(value, hint):
         if isinstance(value, str) and (known := _choices(hint)):
-            raise UsageError(f"unknown {name} {_shown(value)}: {did_you_mean(value, known)}")
+            raise UsageError(f"unknown {name} {_shown(value)}: {did_you_mean(value, dict.fromkeys(known))}")
         raise UsageError(f"expected {name} to be {_in_words(hint)}, got {_shown(value)}")
 
 

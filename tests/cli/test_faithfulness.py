@@ -100,6 +100,7 @@ def test_the_files_have_all_parts_and_an_interrupted_run_continues(
         (("--text", "a cat", "--rationales", "far.jsonl"), 2, "characters 3 to 90 ends after the text"),
         (("--text", "a cat", "--rationales", "wrong.jsonl"), 2, "wrong.jsonl, line 1 has no 'rationale'"),
         (("--text", "a cat", "--rationales", "none.jsonl"), 2, "no such file"),
+        (("--text", "a cat", "--rationales", "other.jsonl"), 2, "the rationale of text 0 is that of another text"),
         (("--text", "a cat", "--save-maps"), 2, "keeps no maps"),
         (("--text", "a cat", "--aggregate", "mean"), 2, "leave out --aggregate"),
         (("--from", "saved"), 2, "a saved run has none"),
@@ -112,6 +113,7 @@ def test_what_cannot_be_done_is_one_line(
     run_cli: RunCli, texts: str, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     Path("far.jsonl").write_text("[[3, 90]]\n")
+    Path("other.jsonl").write_text('{"text": "a dog", "rationale": [[2, 5]]}\n')
     Path("wrong.jsonl").write_text('{"gold": [[0, 1]]}\n')
     model = () if {"-m", "--from"} & set(arguments) else CLASSIFIER[1:]
     done = run_cli("faithfulness", *model, *arguments, *(() if "--draws" in arguments else ("--draws", "1")))

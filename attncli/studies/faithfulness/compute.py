@@ -20,7 +20,7 @@ from attncli.engine.progress import untracked
 from attncli.engine.request import Request
 from attncli.engine.rounding import rounding_notes
 from attncli.errors import ModelError, UsageError
-from attncli.inputs.rationales import Rationale, check_rationales
+from attncli.inputs.rationales import Rationale
 from attncli.store.text import plain
 from attncli.studies.attribute.baselines import chosen_baseline
 from attncli.studies.attribute.compute import unit_name, units_read
@@ -52,8 +52,6 @@ def faithfulness(
     rationales  what people named in each text
     """
     check_scipy(len(execution.texts))
-    if rationales is not None:
-        check_rationales(rationales, len(execution.texts))
     if execution.save_maps:
         raise UsageError("faithfulness keeps no maps: leave out --save-maps, or give it to attncli stats")
     wanted = ExplainRequest.parse(options.explain)

@@ -30,22 +30,26 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
 class FaithfulnessStudy(ExplainingStudy["Faithfulness"]):
     """Whether the tokens that methods name are those that predictions need.
 
-    rationales  the spans that people named in each text; read from `options.rationales` on the command line
+    rationales       the spans that people named in each text; read from `options.rationales` on the command line
+    rationale_texts  the text to which each of them belongs, if the file says it
     """
 
     options: FaithfulnessOptions = field(default_factory=FaithfulnessOptions)
     rationales: tuple[Rationale, ...] | None = None
+    rationale_texts: tuple[str | None, ...] = ()
     name = "faithfulness"
     group = FaithfulnessOptions
     one_text: ClassVar[bool] = False
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
         """Return the study with the contents of its files of segments and of rationales."""
-        from attncli.inputs.rationales import read_rationales
+        from attncli.inputs.rationales import read_rationales, read_texts
 
         study = super().adapt(selection, from_saved_run)
         file = self.options.rationales
-        return study if file is None else replace(study, rationales=read_rationales(file))
+        if file is None:
+            return study
+        return replace(study, rationales=read_rationales(file), rationale_texts=read_texts(file))
 
     def resolved(self) -> dict[str, Any]:
         """Return the options with the contents of the files of segments and of rationales."""
@@ -68,8 +72,11 @@ class FaithfulnessStudy(ExplainingStudy["Faithfulness"]):
 
     def run(self, execution: Execution) -> tuple[Collected, Faithfulness]:
         """Return the texts that were read, and the result."""
+        from attncli.inputs.rationales import check_rationales
         from attncli.studies.faithfulness.compute import faithfulness
 
+        if self.rationales is not None:
+            check_rationales(self.rationales, self.rationale_texts, execution.given_texts)
         return faithfulness(execution, self.options, self._parts, self.spans_of_texts(execution), self.rationales)
 
     def report(self, result: Faithfulness, run: Collected) -> Report:

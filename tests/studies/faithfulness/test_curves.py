@@ -130,7 +130,7 @@ def test_a_clear_difference_needs_the_interval_and_the_adjusted_p_value() -> Non
 def test_a_similarity_is_no_probability_and_has_positions_from_the_start() -> None:
     model = attncli.load("demo:encoder", head="base")
     result = model.faithfulness("a man eats bread", "attention", "similarity:food", removal="delete", draws=1)
-    assert result.curves.response == "predicted number"
+    assert result.curves.response == "similarity"
     without_first = model.faithfulness("man eats bread", "attention", "similarity:food", removal="delete", draws=1)
     removed = result.curves.deletion[0, result.curves.methods.index("position"), PERCENTS.index(10), 0]
     assert removed == pytest.approx(without_first.texts[0].probability, abs=1e-5)

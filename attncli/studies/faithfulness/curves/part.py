@@ -12,7 +12,7 @@ from attncli.data import Array
 from attncli.engine.progress import Advance
 from attncli.engine.report import Drawing
 from attncli.studies.faithfulness.curves.compute import removed_units
-from attncli.studies.faithfulness.curves.result import NUMBER, PROBABILITY, Curves
+from attncli.studies.faithfulness.curves.result import NUMBER, PROBABILITY, SIMILARITY, Curves
 from attncli.studies.faithfulness.curves.terminal import means_tables
 from attncli.studies.faithfulness.orders import BASELINES_OF_ORDER, orders_of
 from attncli.studies.faithfulness.protocol import Part
@@ -44,7 +44,8 @@ class CurvesPart(Part):
             for number, values in enumerate(curves.values()):
                 values.append([of_method[number] for of_method in of_removal])
             advance(1 / len(self.options.removals))
-        return {**curves, "response": NUMBER if text.output.by == "number" else PROBABILITY}
+        number = NUMBER if text.output.similar is None else SIMILARITY
+        return {**curves, "response": number if text.output.by == "number" else PROBABILITY}
 
     def result(self, measured: Sequence[Mapping[str, Any]]) -> Curves:
         """Return the curves of all texts."""

@@ -28,7 +28,8 @@ MEASURES: Mapping[str, bool] = {
     "insertion_area": True,
 }
 """The numbers of a method, and whether a larger one is better."""
-PROBABILITY, NUMBER = "probability of the prediction", "predicted number"
+PROBABILITY, NUMBER, SIMILARITY = "probability of the prediction", "predicted number", "similarity"
+"""What curves show."""
 LEVEL = 0.05
 """The largest adjusted p-value of a difference that counts as clear."""
 
@@ -40,7 +41,7 @@ class Curves(PartResult):
     methods    the methods, then random and position
     deletion   [removal, method, share, text] probability without the first units of the order
     insertion  [removal, method, share, text] probability with only the first units
-    response   what the curves show: the probability of the prediction, or a number that the model predicts
+    response   what the curves show: the probability of the prediction, a predicted number, or a similarity
     """
 
     methods: tuple[str, ...]
