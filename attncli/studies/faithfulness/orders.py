@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from attncli.capturing.word_vectors import Side
 from attncli.data import Array
 from attncli.studies.faithfulness.text import StudiedText
 
@@ -41,7 +42,7 @@ def distances(text: StudiedText) -> Array:
     """
     output, loaded = text.output, text.prepared.loaded
     count = {side: len(tokens) for side, tokens in text.predictions.tokens.items()}
-    predicts = "source" if text.predictions.text.target is None or output.reads is not None else "target"
+    predicts: Side = "source" if text.predictions.text.target is None or output.reads is not None else "target"
     rows: Sequence[int] = output.positions
     if not rows and len(count) == 1 and not loaded.reads_both_ways:
         rows = (count["source"] - 1,)

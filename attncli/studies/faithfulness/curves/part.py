@@ -44,8 +44,10 @@ class CurvesPart(Part):
             for number, values in enumerate(curves.values()):
                 values.append([of_method[number] for of_method in of_removal])
             advance(1 / len(self.options.removals))
-        number = NUMBER if text.output.similar is None else SIMILARITY
-        return {**curves, "response": number if text.output.by == "number" else PROBABILITY}
+        response = PROBABILITY
+        if text.output.by == "number":
+            response = NUMBER if text.output.similar is None else SIMILARITY
+        return {**curves, "response": response}
 
     def result(self, measured: Sequence[Mapping[str, Any]]) -> Curves:
         """Return the curves of all texts."""
