@@ -245,7 +245,7 @@ CALLS = {
     "importance": "SOURCE -l 0 --format csv,json",
     "prune": "-m PRIVATE/encoder --rank-file PRIVATE/texts.txt -t a --heads 1 --save TMP/pruned --format csv,json",
     "knockout": "-m PRIVATE/seq2seq -t a --target b --kind cross --format csv,json",
-    "faithfulness": "-m PRIVATE/seq2seq -t a --target b --method attention --removal delete --format csv,json",
+    "faithfulness": "-m PRIVATE/seq2seq -t a.b.c --target b --method attention --removal delete --format csv,json",
     "attribute": "-m PRIVATE/seq2seq -t a --target b --method rollout --format csv,json",
     "check": "PRIVATE/rules.yaml --record --junit check/junit.xml",
     "check-again": "PRIVATE/rules.yaml --junit check-again/junit.xml --format jsonl",
