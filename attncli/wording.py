@@ -36,6 +36,7 @@ _ARGUMENTS = {
     "probe-text": "passages",
     "rank-file": "rank_texts",
     "segments": "spans",
+    "attribute": "attribution",
     "chat": "messages",
     "from": "a saved run",
 }
