@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from functools import partial, wraps
+from functools import partial, update_wrapper
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -71,9 +71,10 @@ class Watch:
         """
         runs, name = self.runs, type(self._module).__name__
         if not runs:
-            raise UsageError(f"{name} did not run inside the with block: watch the module that you call")
+            raise UsageError(f"{name} did not run to its end inside the with block: watch the module that you call")
         return runs[0] if len(runs) == 1 else _joined(runs, name)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _keep_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Capture one call of the module, with the arguments that it had; keep its run, or why there is none."""
         device = device_of(self._module)
@@ -137,16 +138,8 @@ def _install(module: nn.Module) -> Callable[[], None]:
 
     A hook would switch off the fast path of torch's encoder, whose output differs at padding.
     """
-    own, original = vars(module).get("forward"), module.forward
-
-    @wraps(original)
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        watching = [watch for watch in _WATCHES.get() if watch._module is module]
-        read: Any = tree_map(_copied, (args, kwargs)) if watching else None
-        output = original(*args, **kwargs)
-        for watch in watching:
-            watch._keep_call(*read)
-        return output
+    own = vars(module).get("forward")
+    vars(module)["forward"] = _WatchedForward(module)
 
     def undo() -> None:
         if own is None:
@@ -154,8 +147,35 @@ def _install(module: nn.Module) -> Callable[[], None]:
         else:
             vars(module)["forward"] = own
 
-    vars(module)["forward"] = forward
     return undo
+
+
+class _WatchedForward(partial):  # type: ignore[type-arg]
+    """The forward pass of a module that is watched; a partial, as captures know to copy these with their module."""
+
+    def __new__(cls, module: nn.Module) -> Self:
+        made = super().__new__(cls, _run_watched, module, module.forward)
+        return update_wrapper(made, module.forward)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a copy of the module, and a file of it, has a forward pass of its own and is not watched
+        module, original = self.args
+        is_own = getattr(original, "__func__", None) is not type(module).forward
+        return (_unchanged, (original,)) if is_own else (getattr, (module, "forward"))
+
+
+def _run_watched(module: nn.Module, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run the forward pass of a module, and measure the call for those that watch the module here."""
+    watching = [watch for watch in _WATCHES.get() if watch._module is module]
+    read: Any = tree_map(_copied, (args, kwargs)) if watching else None
+    output = original(*args, **kwargs)
+    for watch in watching:
+        watch._keep_call(*read)
+    return output
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 def _copied(value: Any) -> Any:

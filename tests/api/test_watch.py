@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import threading
 from typing import Any
 
@@ -101,8 +103,25 @@ def test_an_error_of_the_module_leaves_it_as_it_was(batch: Tensor) -> None:
     with pytest.raises(KeyError, match="mine"), attncli.watch(module) as watched:
         module(batch, fails=True)
     assert state(module) == before
-    with pytest.raises(UsageError, match="Counting did not run inside the with block: watch the module that you call"):
+    with pytest.raises(
+        UsageError, match="Counting did not run to its end inside the with block: watch the module that you call"
+    ):
         _ = watched.run
+
+
+def test_copies_and_files_of_a_watched_module_have_its_own_forward(encoder: nn.Module, batch: Tensor) -> None:
+    stored = io.BytesIO()
+    with attncli.watch(encoder) as watched:
+        copied = copy.deepcopy(encoder)
+        torch.save(encoder, stored)
+        for parameter in copied.parameters():
+            nn.init.zeros_(parameter)
+        assert not copied(batch).any()
+        assert watched.runs == ()
+    stored.seek(0)
+    loaded = torch.load(stored, weights_only=False)
+    assert not copied(batch).any()
+    assert torch.equal(loaded(batch), encoder(batch))
 
 
 def test_what_cannot_be_measured_is_said_when_the_run_is_read(batch: Tensor) -> None:
