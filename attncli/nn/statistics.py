@@ -40,18 +40,19 @@ def attention_statistics(query: torch.Tensor, key: torch.Tensor, visible: torch.
     keys = key.shape[2]
     step = max(1, BLOCK_WEIGHTS // max(1, batch * heads * keys))
     precise = _sum_dtype(query.device)
-    mass = torch.zeros(batch, heads, keys, dtype=precise, device=query.device)
-    blocks = []
+    # made before the blocks: results between their weights would keep the C library from using that memory again
+    mass = query.new_zeros(batch, heads, keys, dtype=precise)
+    entropy, entropy_normalized, strongest_weight = query.new_empty(3, batch, heads, queries, dtype=precise)
+    strongest_key = query.new_empty(batch, heads, queries, dtype=torch.long)
+    results = entropy, entropy_normalized, strongest_key, strongest_weight
     for start in range(0, queries, step):
         block_visible = visible if visible is None or visible.shape[2] == 1 else visible[:, :, start : start + step]
         weights = attention_weights(query[:, :, start : start + step], key, block_visible)
-        mass = mass + weights.sum(2, dtype=precise)
-        blocks.append(_of_rows(weights, block_visible, precise))
-    entropy, entropy_normalized, strongest_key, strongest_weight = (
-        torch.cat(parts, -1) for parts in zip(*blocks, strict=True)
-    )
+        mass += weights.sum(2, dtype=precise)
+        for result, rows in zip(results, _of_rows(weights, block_visible, precise), strict=True):
+            result[:, :, start : start + step] = rows
     readers = torch.full_like(mass, queries) if visible is None else _readers(visible, queries).to(precise)
-    return AttentionStatistics(entropy, entropy_normalized, strongest_key, strongest_weight, mass / readers)
+    return AttentionStatistics(*results, mass / readers)
 
 
 def _of_rows(weights: torch.Tensor, visible: torch.Tensor | None, precise: torch.dtype) -> tuple[torch.Tensor, ...]:
