@@ -47,7 +47,8 @@ class InterpretableMultiHeadAttention(nn.Module):
     bias_initializer    the same for biases
     store               what can be read after a call: "scores" is `attention_scores`; "statistics" is
                         `attention_statistics`, computed in blocks of queries, so that memory does not grow with query x
-                        key; None is nothing. The last two use the fused attention of torch.
+                        key; None is nothing. The last two use the fused attention of torch, which on a CPU keeps the
+                        weights while it trains with dropout.
     detach              whether `attention_scores` are cut off from the graph of gradients
 
     In Temporal Fusion Transformers (Lim et al. 2021) the heads of the layer of this name share their values: the mean
@@ -218,7 +219,17 @@ class InterpretableMultiHeadAttention(nn.Module):
         for layer, (width, size) in zip(self._projections(), sizes, strict=True):
             if build_projection(layer, width, size):
                 self._fill(layer)
+        self._check_sizes(heads, value_heads)
         self.embed_dim, self._built = self.query_projection.in_features, True
+
+    def _check_sizes(self, heads: int, value_heads: int) -> None:
+        """Raise UsageError if weights that were loaded before the first call belong to heads of another size."""
+        given = [layer.out_features for layer in self._projections()[:3]] + [self.output_projection.in_features]
+        if given != [heads, heads, value_heads, value_heads]:
+            raise UsageError(
+                f"the loaded weights have {given[0]} features for queries, {given[1]} for keys and {given[2]} for "
+                f"values: expected d_model * n_head = {heads}, and value_dim * n_head = {value_heads} for values"
+            )
 
     def _check(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
         """Raise UsageError if the inputs are not tensors of one type and device that fit together."""
@@ -247,10 +258,11 @@ class InterpretableMultiHeadAttention(nn.Module):
         """Return the mask with four axes; raise UsageError if it does not fit."""
         if mask is None:
             return None
-        if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool:
-            raise UsageError(
-                mask_type_message(_named(mask.dtype) if isinstance(mask, torch.Tensor) else type(mask).__name__)
-            )
+        if not isinstance(mask, torch.Tensor):
+            got = type(mask).__name__
+            raise UsageError(f"expected a bool mask, in which True means attend, got {got}: give a torch.Tensor")
+        if mask.dtype != torch.bool:
+            raise UsageError(mask_type_message(_named(mask.dtype)))
         if mask.device != query.device:
             raise UsageError(f"the mask is on {mask.device}, the query on {query.device}")
         for axis in mask_axes(tuple(mask.shape), query.shape[0], self.n_head, query.shape[1], key.shape[1]):

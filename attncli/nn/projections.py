@@ -27,12 +27,16 @@ _BY_NAME: dict[str, Callable[[torch.Tensor], object]] = {
     "zeros": nn.init.zeros_,
 }
 
+_OF_VECTORS = ("zeros", "ones")
+
 
 def initializer_function(argument: str, initializer: Initializer) -> Callable[[torch.Tensor], object]:
     """Return the function of an initialiser; raise UsageError if there is none of that name."""
     if isinstance(initializer, str):
         if initializer not in _BY_NAME:
             raise UsageError(f"unknown {argument} '{initializer}': {did_you_mean(initializer, _BY_NAME)}")
+        if argument == "bias_initializer" and initializer not in _OF_VECTORS:
+            raise UsageError(f"{argument} '{initializer}' fills matrices only: expected {' or '.join(_OF_VECTORS)}")
         return _BY_NAME[initializer]
     if not callable(initializer):
         got = type(initializer).__name__

@@ -287,6 +287,7 @@ WRONG = {
         {"kernel_initializer": "he_norma"},
         "unknown kernel_initializer 'he_norma': did you mean 'he_normal'",
     ),
+    "initializer of biases": ({"bias_initializer": "he_normal"}, "bias_initializer 'he_normal' fills matrices only"),
     "initializer type": ({"bias_initializer": 3}, "expected bias_initializer as a name or a function"),
 }
 
@@ -296,6 +297,14 @@ def test_wrong_arguments_are_refused(case: str) -> None:
     arguments, message = WRONG[case]
     with pytest.raises(UsageError, match=message):
         InterpretableMultiHeadAttention(**{"d_model": 4, "n_head": 2, **arguments})  # type: ignore[arg-type]
+
+
+def test_loaded_weights_of_other_heads_are_refused_before_they_are_used() -> None:
+    layer = InterpretableMultiHeadAttention(SIZE + 1, HEADS)
+    layer.load_state_dict(made().state_dict())
+    features = SIZE * HEADS, (SIZE + 1) * HEADS
+    with pytest.raises(UsageError, match=f"loaded weights have {features[0]} .* d_model . n_head = {features[1]}"):
+        layer(tokens())
 
 
 def wrong_inputs() -> dict[str, tuple[tuple[object, ...], str]]:
