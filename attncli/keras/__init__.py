@@ -21,14 +21,16 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'attncli.keras' has no attribute {name!r}")
     try:
         module = importlib.import_module("attncli.keras.layer")
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # Keras raises a ValueError for a backend that it does not know
         raise UsageError(_reason(error)) from error
     globals()[name] = getattr(module, name)
     return globals()[name]
 
 
-def _reason(error: ImportError) -> str:
+def _reason(error: ImportError | ValueError) -> str:
     """Return why Keras cannot be imported, and what to do."""
+    if isinstance(error, ValueError):
+        return f"Keras cannot be imported ({error}): set the environment variable KERAS_BACKEND=torch before the import"
     backend = (error.name or "").partition(".")[0]
     if backend in ("tensorflow", "jax"):
         return (

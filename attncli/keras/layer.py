@@ -24,6 +24,7 @@ from attncli.layer_arguments import (
 )
 
 Shape = tuple[int | None, ...]
+_NO_TENSOR = "expected the {name} as a tensor, got {got}: call layer(query, key, value)"
 _LOWEST = -1e30
 """A score that softmax turns into 0."""
 _KINDS = {
@@ -101,6 +102,8 @@ class InterpretableMultiHeadAttention(keras.layers.Layer):  # type: ignore[misc]
 
     def build(self, query_shape: Shape, key_shape: Shape | None = None, value_shape: Shape | None = None) -> None:
         """Make the projections for inputs of these shapes; raise UsageError if these do not fit together."""
+        if query_shape and isinstance(query_shape[0], list | tuple):
+            raise UsageError(_NO_TENSOR.format(name="query", got="list"))
         key_shape = key_shape or query_shape
         value_shape = value_shape or key_shape
         check_inputs(query_shape, key_shape, value_shape)
@@ -181,6 +184,10 @@ class InterpretableMultiHeadAttention(keras.layers.Layer):  # type: ignore[misc]
         self._visible((mask,), query, key)
         return keras.KerasTensor(query.shape, dtype=self.compute_dtype)
 
+    def compute_output_shape(self, query_shape: Shape, *_: Any, **__: Any) -> Shape:
+        """Return the shape of the output, which is that of the query."""
+        return query_shape
+
     def compute_mask(self, query: Any, previous_mask: Any = None) -> Any:
         """Return the mask that Keras attached to the query: it holds for the output."""
         return getattr(query, "_keras_mask", None)
@@ -196,7 +203,17 @@ class InterpretableMultiHeadAttention(keras.layers.Layer):  # type: ignore[misc]
 
     def _check(self, query: Any, key: Any, value: Any) -> None:
         """Raise UsageError if the inputs do not fit; warn once if there is one key only."""
+        named = {"query": query, "key": key, "value": value}
+        for name, tokens in named.items():
+            if not hasattr(tokens, "shape"):
+                raise UsageError(_NO_TENSOR.format(name=name, got=type(tokens).__name__))
+            dtype = keras.backend.standardize_dtype(tokens.dtype)
+            if "float" not in dtype:
+                raise UsageError(f"expected the {name} with floating-point numbers, got {dtype}")
         check_inputs(tuple(query.shape), tuple(key.shape), tuple(value.shape))
+        for name, tokens in named.items() if self.built else ():
+            width = getattr(self, f"{name}_projection").kernel.shape[0]
+            check_width(name, tokens.shape[-1], width, "as its weights have")
         if key.shape[1] == 1 and not self._warned:
             self._warned = True
             warnings.warn(SINGLE_KEY_WARNING.format(layer=type(self).__name__), UserWarning, stacklevel=2)

@@ -173,7 +173,17 @@ def test_wrong_arguments_and_widths_are_refused() -> None:
         InterpretableMultiHeadAttention(SIZE, HEADS, embed_dim=3)(inputs())
     with pytest.raises(UsageError, match="expected the query with a known number of features"):
         InterpretableMultiHeadAttention(SIZE, HEADS)(keras.Input((5, None)))
+    with pytest.raises(UsageError, match="expected the query as a tensor, got list"):
+        InterpretableMultiHeadAttention(SIZE, HEADS)([inputs(), inputs()])
     layer, query = InterpretableMultiHeadAttention(SIZE, HEADS), inputs()
+    assert layer.compute_output_shape(layer(query).shape) == query.shape
+    for wrong, message in (
+        (query[..., :4], r"expected the query with 6 features \(as its weights have\), got 4"),
+        (query.astype("int32"), "expected the query with floating-point numbers, got int32"),
+        (None, "expected the query as a tensor, got NoneType"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            layer(wrong)
     query[0, 0, 0] = np.nan
     layer(query)
     with pytest.raises(UsageError, match="not finite"):
@@ -185,9 +195,10 @@ def test_wrong_arguments_and_widths_are_refused() -> None:
     [
         (None, r'attncli\.keras needs Keras 3 .*: pip install "attncli\[keras\]"'),
         ("__version__ = '2.15.0'", r'attncli\.keras needs Keras 3 .*: pip install "attncli\[keras\]"'),
+        ("raise ValueError('no backend foo')", r"Keras cannot be imported \(no backend foo\): .* KERAS_BACKEND=torch"),
         ("import tensorflow", r"Keras would run on tensorflow, .* KERAS_BACKEND=torch .*, or pip install tensorflow"),
     ],
-    ids=["not installed", "Keras 2", "backend not installed"],
+    ids=["not installed", "Keras 2", "unknown backend", "backend not installed"],
 )
 def test_a_missing_keras_says_what_to_do(
     code: str | None, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
