@@ -91,7 +91,8 @@ def _check_adapters(model: Any) -> None:
 
 def _problem(outer: object, model: Any) -> str:
     """Return why an object is no model, with the attribute to pass if one is a model."""
-    expected = f"expected a Transformers model (PreTrainedModel), got {type(outer).__name__}"
+    kind = f"the class {outer.__name__}" if isinstance(outer, type) else type(outer).__name__
+    expected = f"expected a Transformers model (PreTrainedModel), got {kind}"
     if isinstance(model, str):
         return f"{expected}: attncli.load({model[:60]!r}).run(text) loads a model by its name"
     found = (
@@ -100,6 +101,8 @@ def _problem(outer: object, model: Any) -> str:
     path = next((name for name, value in found if isinstance(value, PreTrainedModel)), None)
     if path is None:
         path = next((name for name, value in found if _is_known(value)), None)
+    if path is None and not isinstance(model, nn.Module):
+        return f"{expected}; attncli.capture reads any torch.nn.Module"
     return f"{expected}; pass the model that it holds as {path}" if path else expected
 
 
