@@ -129,6 +129,8 @@ def _surveyed(call: ProbedCall, batch: int, scored: Iterable[Any], multiplied: I
             visible = None if visible is None else visible.reshape(shape)
     elif weights.dim() > 4 or weights.shape[0] != batch:
         problem = f"its map is {shape_text(weights.shape)}, not {batch} x heads x rows x keys: it attends inside parts"
+    if call.function in ("softmax", "sdpa") and not problem and not bool(weights.isfinite().any()):
+        problem = "all its weights are NaN: its inputs, or parameters of the module, are NaN or infinite"
     if call.function == "softmax" and not problem:
         if not bool(weights.isfinite().all()):
             problem = "its weights are not finite: a row whose keys are all masked has no softmax"

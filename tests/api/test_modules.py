@@ -194,6 +194,7 @@ REFUSED: dict[str, tuple[Callable[..., Tensor], str]] = {
         lambda q, k, v, m: (q @ k.mT).masked_fill(torch.arange(TOKENS)[:, None] == 0, -torch.inf).softmax(-1) @ v,
         "its weights are not finite: a row whose keys are all masked has no softmax",
     ),
+    "numbers that overflow": (lambda q, k, v, m: sdpa(q * torch.inf, k, v), "all its weights are NaN: its inputs, or"),
     "no attention": (lambda q, k, v, m: v, "has no softmax attention: nothing to capture"),
 }
 
