@@ -32,7 +32,8 @@ class ExplainingStudy(Study[ResultT]):
 
         if from_saved_run:
             raise UsageError(
-                f"{self.command} needs a model that predicts, a saved run has none: give --model and --text"
+                f"{self.command} needs a Transformers model that predicts, a saved run has none and --module is none: "
+                "give --model and --text"
             )
         if self.options.segments is None:
             return self

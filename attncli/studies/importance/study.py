@@ -56,7 +56,10 @@ class ImportanceStudy(Study["Importance"]):
     def run(self, execution: Execution) -> tuple[Collected, Importance]:
         """Return the run with the statistics of attention, and the effects."""
         if not execution.has_model:
-            raise UsageError("a saved run has no model, from which heads could be removed: give --model and a text")
+            raise UsageError(
+                "a saved run has no model whose heads could be removed, and --module is not read: "
+                "give --model and a text"
+            )
         from attncli.engine.memory import allowed_memory
         from attncli.studies.importance.compute import Ablation
         from attncli.studies.importance.summary import summarise

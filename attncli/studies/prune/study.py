@@ -91,7 +91,10 @@ class PruneStudy(Study["Pruning"]):
     def run(self, execution: Execution) -> tuple[Collected, Pruning]:
         """Return the run that was read, and the curve."""
         if not execution.has_model:
-            raise UsageError("a saved run has no model, from which heads could be removed: give --model and texts")
+            raise UsageError(
+                "a saved run has no model whose heads could be removed, and --module is not read: "
+                "give --model and texts"
+            )
         from attncli.engine.collected import Collected
         from attncli.engine.memory import allowed_memory
         from attncli.studies.importance.compute import Ablation

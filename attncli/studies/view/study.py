@@ -39,7 +39,10 @@ class ViewStudy(Study["Page"]):
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
         if from_saved_run and self.options.attribute is not None:
-            raise UsageError("--attribute needs a model that predicts, a saved run has none: give --model and --text")
+            raise UsageError(
+                "--attribute needs a Transformers model that predicts, a saved run has none and --module is none: "
+                "give --model and --text"
+            )
         combined = (selection.aggregate, selection.aggregate_layers) != ("none", "none")
         return replace(self, measures=not (from_saved_run or combined))
 
