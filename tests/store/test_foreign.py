@@ -298,7 +298,8 @@ def test_a_damaged_file_is_refused(tmp_path: Path, suffix: str, size: int) -> No
 def test_types_that_numpy_lacks_are_refused(tmp_path: Path) -> None:
     header = json.dumps({"maps": {"dtype": "BF16", "shape": [1, 1], "data_offsets": [0, 2]}}).encode()
     (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, sys.byteorder) + header + b"\x80\x3f")
-    assert "save it as float32" in refusal(tmp_path / "a.safetensors")  # ml_dtypes, which Keras loads, adds the type to NumPy
+    # ml_dtypes, which Keras loads, adds the type to NumPy
+    assert "save it as float32" in refusal(tmp_path / "a.safetensors")
 
 
 def test_files_without_arrays_are_refused(tmp_path: Path) -> None:
