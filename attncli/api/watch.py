@@ -155,7 +155,8 @@ class _WatchedForward(partial):  # type: ignore[type-arg]
 
     def __new__(cls, module: nn.Module) -> Self:
         made = super().__new__(cls, _run_watched, module, module.forward)
-        return update_wrapper(made, module.forward)
+        update_wrapper(made, module.forward)
+        return made
 
     def __reduce__(self) -> tuple[Any, ...]:
         # a copy of the module, and a file of it, has a forward pass of its own and is not watched
