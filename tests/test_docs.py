@@ -38,7 +38,7 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, run_cli: RunCli) ->
         if block.language == "yaml" and (named := FILES.match(block.code)):
             (tmp_path / named[1]).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / named[1]).write_text(block.code, encoding="utf-8")
-        if block.language == "bash" or (block.language == "yaml" and "steps:" in block.code):
+        if block.language == "bash" or (block.language == "yaml" and re.search("^ *(steps|hooks):", block.code, re.M)):
             for arguments in readme.calls(block, tmp_path):
                 done = run_cli(*arguments)
                 assert done.code == 0, (arguments, done.err)

@@ -52,7 +52,7 @@ def test_bash_makes_the_arguments() -> None:
     block = Block("bash", 'pip install .\nattncli a "b c" \\\n  "$(seq 2)"  # comment\nattncli d \'\'\n', 1)
     assert readme.calls(block) == [["a", "b c", "1\n2"], ["d", ""]]
     found = sum(len(readme.calls(block)) for block in BLOCKS if block.language != "python")
-    assert found == len(re.findall("^attncli ", CODE, re.MULTILINE)) + 2  # those of the workflow and of the hook
+    assert found == len(re.findall("^attncli ", CODE, re.MULTILINE)) + 1  # that of the workflow
 
 
 def test_it_is_short_and_starts_with_a_picture() -> None:
