@@ -20,6 +20,7 @@ from attncli.api.run import Run
 from attncli.arguments import checked
 from attncli.capturing.patches import installed
 from attncli.data import Text
+from attncli.data.described import counted
 from attncli.engine.request import Request, RunOptions
 from attncli.errors import AttnError, UsageError
 from attncli.inputs.module_inputs import CallArguments
@@ -54,6 +55,9 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._open.close()
+
+    def __repr__(self) -> str:
+        return f"Watch of {type(self._module).__name__}: {counted(len(self._runs), 'call')}"
 
     @property
     def runs(self) -> tuple[Run, ...]:

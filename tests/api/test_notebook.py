@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hostile import HOSTILE
 from IPython.core.formatters import DisplayFormatter
 
@@ -53,6 +54,7 @@ MADE: dict[str, Make] = {
     "Pruning": lambda model, run: model.prune([TEXT, "A dog ran."], rank_texts=["It was warm.", "It sat."], heads=1),
     "RankedHeads": lambda model, run: run.find("it", "mat"),
     "Repeated": lambda model, run: model.probe_repeated(4, 1),
+    "Watch": lambda model, run: attncli.watch(torch.nn.MultiheadAttention(8, 2)),
     "Segments": lambda model, run: run.segments(spans={"cat": ["The cat"], "mat": ["the mat"]}),
 }
 PLAIN = {"KINDS", "RunOptions", "ZoomOptions", "FlowOptions", "HeadsOptions", "Thresholds", "__version__"}
