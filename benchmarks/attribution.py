@@ -61,6 +61,21 @@ def kernel_seconds(config: Any, tokens: int, batch: int) -> float:
     return cpu_seconds(layers, 5) / batch
 
 
+def relevance_passes(model: attncli.Model, text: str, tokens: int) -> int:
+    """Return how many forward passes attention-x-gradient takes."""
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    # the copies that run share the hooks of the model
+    handle = model.loaded.model.register_forward_hook(count)
+    model.attribute(text, "attention-x-gradient", max_tokens=tokens)
+    handle.remove()
+    return passes
+
+
 def main() -> None:
     """Measure and print the times."""
     parser = argparse.ArgumentParser()
@@ -112,17 +127,7 @@ def main() -> None:
         floor = min(kernel_seconds(raw.config, tokens, batch) for batch in (1, 8, 32))
         print(f"occlusion of {tokens} tokens: {every:.2f} s, one pass for each token {one * tokens:.2f} s")
         print(f"  {one * tokens / every:.2f} times faster; the layers alone, at their best: {one / floor:.2f}")
-    passes = 0
-
-    def count(*_: object) -> None:
-        nonlocal passes
-        passes += 1
-
-    # the copies that run share the hooks of the model
-    handle = model.loaded.model.register_forward_hook(count)
-    model.attribute(text, "attention-x-gradient", max_tokens=options.tokens)
-    handle.remove()
-    print(f"attention-x-gradient: {passes} forward passes (goal: 4)")
+    print(f"attention-x-gradient: {relevance_passes(model, text, options.tokens)} forward passes (goal: 4)")
 
 
 if __name__ == "__main__":

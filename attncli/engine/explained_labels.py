@@ -24,7 +24,7 @@ def label_number(loaded: Loaded, wanted: ExplainRequest, logits: torch.Tensor) -
     """Return the number of the label that is meant: that of a name or number, or the most probable one.
 
     logits  [label]
-    Raise UsageError if there is no such label, or if the request does not name a label.
+    Raise UsageError if the model lacks the label, or if the request does not name a label.
     """
     if wanted.form not in ("label", "next"):
         raise UsageError(f"{type(loaded.model).__name__} predicts labels: use --explain label:NAME, labels or next")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from attncli.engine.study import ResultT, Study
+from attncli.engine.segmented import SegmentedStudy
+from attncli.engine.study import ResultT
 from attncli.errors import UsageError
 from attncli.options import SelectionOptions
 
@@ -16,38 +17,24 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
 
 
 @dataclass(frozen=True)
-class ExplainingStudy(Study[ResultT]):
+class ExplainingStudy(SegmentedStudy[ResultT]):
     """A study of one prediction, whose options have `divide` and `segments` beside `explain`.
 
-    spans     the spans of the segments of each text; read from `options.segments` on the command line
     one_text  whether it explains one text only
     """
 
-    spans: tuple[Spans, ...] | None = None
     one_text: ClassVar[bool] = True
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
         """Return the study with the spans of its file; raise UsageError if they are wrong or exclude `--divide`."""
-        from attncli.inputs.partitions import read_spans
-
         if from_saved_run:
             raise UsageError(
                 f"{self.command} needs a Transformers model that predicts, a saved run has none and --module is none: "
                 "give --model and --text"
             )
-        if self.options.segments is None:
-            return self
-        if self.options.divide is not None:
+        if self.options.segments is not None and self.options.divide is not None:
             raise UsageError("--segments says what the segments are, as --divide does: give one of them")
-        return replace(self, spans=read_spans(self.options.segments))
-
-    def resolved(self) -> dict[str, Any]:
-        """Return the options with the contents of the file of segments."""
-        if self.spans is None:
-            return super().resolved()
-        from attncli.inputs.partitions import plain_spans
-
-        return {**super().resolved(), "segments": plain_spans(self.spans)}
+        return super().adapt(selection, from_saved_run)
 
     def check(self, request: Request) -> None:
         """Check how the text is divided; raise UsageError if that is wrong."""

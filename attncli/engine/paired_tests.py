@@ -20,7 +20,7 @@ _TIE = 1e-12  # relative rounding error of equal means
 
 
 def check_scipy(texts: int) -> None:
-    """Raise UsageError if so many texts have intervals and SciPy is not installed; called before any heavy work."""
+    """Raise UsageError if intervals can be computed for this number of texts, but SciPy is not installed."""
     if texts >= FEWEST:
         _scipy()
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from attncli.engine.report import Report
-from attncli.engine.study import Study
+from attncli.engine.segmented import SegmentedStudy
 from attncli.errors import UsageError
-from attncli.options import SelectionOptions
 from attncli.studies.find.options import FindOptions
 
 if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
     from rich.table import Table
 
-    from attncli.data import Spans
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution, Source
     from attncli.engine.request import Request
@@ -27,32 +25,12 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
 
 
 @dataclass(frozen=True)
-class FindStudy(Study["RankedHeadsAndPairs"]):
-    """Heads ranked by the attention from query tokens to key tokens, with uniform weights and position as baselines.
-
-    spans  the spans of the segments, one mapping for each text; read from `options.segments` on the command line
-    """
+class FindStudy(SegmentedStudy["RankedHeadsAndPairs"]):
+    """Heads ranked by the attention from query tokens to key tokens, with uniform weights and position as baselines."""
 
     options: FindOptions = field(default_factory=FindOptions)
-    spans: tuple[Spans, ...] | None = None
     name = "find"
     group = FindOptions
-
-    def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
-        """Return the study with the spans of its file; raise UsageError if they are wrong."""
-        if self.options.segments is None:
-            return self
-        from attncli.inputs.partitions import read_spans
-
-        return replace(self, spans=read_spans(self.options.segments))
-
-    def resolved(self) -> dict[str, Any]:
-        """Return the options with the contents of the file of segments."""
-        if self.spans is None:
-            return super().resolved()
-        from attncli.inputs.partitions import plain_spans
-
-        return {**super().resolved(), "segments": plain_spans(self.spans)}
 
     def check(self, request: Request) -> None:
         from attncli.inputs.rows_as import check_rows_as

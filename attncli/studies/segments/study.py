@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from attncli.engine.report import Report
-from attncli.engine.study import Study
+from attncli.engine.segmented import SegmentedStudy
 from attncli.errors import UsageError
 from attncli.options import SelectionOptions
 from attncli.studies.segments.options import SegmentsOptions
@@ -16,7 +16,6 @@ from attncli.studies.segments.options import SegmentsOptions
 if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
     from rich.table import Table
 
-    from attncli.data import Spans
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution, Source
     from attncli.engine.request import Request
@@ -28,29 +27,23 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
 
 
 @dataclass(frozen=True)
-class SegmentsStudy(Study["SegmentsAndSides"]):
-    """Attention between the segments of a text, with uniform weights and position alone as baselines.
-
-    spans  the spans of the segments, one mapping for each text; read from `options.segments` on the command line
-    """
+class SegmentsStudy(SegmentedStudy["SegmentsAndSides"]):
+    """Attention between the segments of a text, with uniform weights and position alone as baselines."""
 
     options: SegmentsOptions = field(default_factory=SegmentsOptions)
-    spans: tuple[Spans, ...] | None = None
     name = "segments"
     group = SegmentsOptions
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
         """Return the study with the spans of its file; raise UsageError if they are wrong or exclude `--divide`."""
-        from attncli.inputs.partitions import check_division, read_spans
+        from attncli.inputs.partitions import check_division
 
         check_division(self.options.divide)
-        if self.options.segments is None:
-            return self
-        if self.options.divide != "auto":
+        if self.options.segments is not None and self.options.divide != "auto":
             raise UsageError(
                 f"--segments says what the segments are, as --divide {self.options.divide} does: give one of them"
             )
-        return replace(self, spans=read_spans(self.options.segments))
+        return super().adapt(selection, from_saved_run)
 
     def resolved(self) -> dict[str, Any]:
         """Return the options with the contents of the file of segments."""

@@ -49,7 +49,7 @@ def test_sensitivity_is_the_largest_relative_change(classifier: attncli.Model, m
     methods = ("input-x-gradient", "attention")
     result = classifier.faithfulness("The chosen lever and soup.", methods, removal="delete", robustness=True)
     robustness: Any = result.parts["robustness"]
-    _, _, values, *moved = seen  # those of both methods, then at the text again, then beside it
+    _, _, values, *moved = seen  # values of both methods; then at the text, and at texts with small changes
     changes = [np.linalg.norm(one - values) / np.linalg.norm(values) for one in moved]
     assert len(changes) == compute.NEIGHBOURS
     assert robustness.values[1, 0, 0] == pytest.approx(max(changes), rel=1e-5)

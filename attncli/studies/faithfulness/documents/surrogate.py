@@ -112,8 +112,8 @@ def _lasso() -> type:
         from sklearn.linear_model import Lasso
     except ImportError as error:
         raise UsageError(
-            "a text of so many segments needs scikit-learn: pip install 'attncli[analyses]', or give fewer segments or "
-            "more --subsets"
+            "a sample of the subsets of segments needs scikit-learn: pip install 'attncli[analyses]', or give fewer "
+            "segments or more --subsets"
         ) from error
     chosen: type = Lasso
     return chosen

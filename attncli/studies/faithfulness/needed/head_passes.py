@@ -46,7 +46,7 @@ class EditableRows:
 
     @property
     def uniform(self) -> Tensor:
-        """The same weight for all visible keys of a row, [head, row, key]."""
+        """Weights that are equal for all visible keys of a row, [head, row, key]."""
         return self.visible / self.visible.sum(-1, keepdim=True).clamp_min(1).double()
 
 
