@@ -21,6 +21,7 @@ from attncli.engine.memory import allowed_memory, format_size
 from attncli.engine.passes import Pass
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import repeated
+from attncli.models import Loaded
 
 Tensor = torch.Tensor
 _WITH_WEIGHTS = 1024
@@ -203,5 +204,10 @@ class Predictions:
         """Raise ModelError unless all values are finite."""
         if not all(bool(of_side.isfinite().all()) for of_side in values):
             loaded = self.prepared.loaded
-            advice = "" if loaded.dtype in ("float32", "float64") else ": use --dtype float32"
-            raise ModelError(f"gradients of {type(loaded.model).__name__} in {loaded.dtype} are not finite{advice}")
+            name, advice = type(loaded.model).__name__, precision_advice(loaded)
+            raise ModelError(f"gradients of {name} in {loaded.dtype} are not finite{advice}")
+
+
+def precision_advice(loaded: Loaded) -> str:
+    """Return what an error about numbers that are not finite advises: float32, unless the model has this already."""
+    return "" if loaded.dtype in ("float32", "float64") else ": use --dtype float32"

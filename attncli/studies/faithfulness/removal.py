@@ -19,7 +19,7 @@ from attncli.engine.text_units import TextUnit
 from attncli.errors import ModelError
 from attncli.inputs.batches import Batch, repeated
 from attncli.studies.attribute.baselines import baseline_vectors, vectors_of_ids
-from attncli.studies.attribute.predictions import Predictions
+from attncli.studies.attribute.predictions import Predictions, precision_advice
 
 Tensor = torch.Tensor
 Cells = Mapping[Side, Array]
@@ -61,9 +61,9 @@ class TextRemover:
             scores = np.mean([self._replaced(cells, vectors) for vectors in self._drawn], axis=0)
         if not np.isfinite(scores).all():
             loaded = self.predictions.prepared.loaded
-            advice = "" if loaded.dtype in ("float32", "float64") else ": use --dtype float32"
             raise ModelError(
-                f"{type(loaded.model).__name__} in {loaded.dtype} gives no finite number for this text{advice}"
+                f"{type(loaded.model).__name__} in {loaded.dtype} gives no finite number for this text"
+                f"{precision_advice(loaded)}"
             )
         of_passes: Array = scores[numbers.ravel()]
         return of_passes
