@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from attncli.data import Array
+from attncli.studies.knockout.compute import ranks
 
 _ROWS = 256
 
@@ -17,13 +18,14 @@ def rank_correlations(values: Array) -> tuple[Array, Array]:
     values  [row, unit]
     """
     rows, units = values.shape
-    agree, ranks = np.zeros((rows, rows)), np.zeros((rows, units))
+    agree = np.zeros((rows, rows))
     for start in range(0, units, _ROWS):
         signs = np.sign(values[:, start : start + _ROWS, None] - values[:, None, :])
-        ranks[:, start : start + _ROWS] = signs.sum(2)
         flat = signs.reshape(rows, -1)
         agree += flat @ flat.T
-    return _scaled(agree), _scaled(ranks @ ranks.T)
+    centred = np.stack([ranks(row) for row in values])
+    centred -= centred.mean(1, keepdims=True)
+    return _scaled(agree), _scaled(centred @ centred.T)
 
 
 def _scaled(products: Array) -> Array:
