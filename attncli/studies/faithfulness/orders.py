@@ -23,13 +23,17 @@ def orders_of(text: StudiedText, draws: int, seed: int) -> dict[str, list[Array]
     generator = np.random.default_rng((seed, text.number))
     shuffled = [generator.permutation(text.values.shape[1]) for _ in range(draws)]
     by_method = {
-        name: [_descending(values, shuffled[0])] for name, values in zip(text.methods, text.values, strict=True)
+        name: [descending(values, shuffled[0])] for name, values in zip(text.methods, text.values, strict=True)
     }
-    return {**by_method, RANDOM: shuffled, POSITION: [_descending(-distances(text), shuffled[0])]}
+    return {**by_method, RANDOM: shuffled, POSITION: [descending(-distances(text), shuffled[0])]}
 
 
-def _descending(values: Array, shuffled: Array) -> Array:
-    """Return the order of units by value, the largest first; equal values are in random order."""
+def descending(values: Array, shuffled: Array) -> Array:
+    """Return the order of units by value, the largest first; equal values are in the order of `shuffled`.
+
+    >>> descending(np.array([1, 3, 1, 2]), np.array([2, 1, 0, 3])).tolist()
+    [1, 3, 2, 0]
+    """
     order: Array = shuffled[np.argsort(-values[shuffled], kind="stable")]
     return order
 

@@ -121,6 +121,7 @@ def test_resampled_tokens_are_those_of_the_other_texts(
         shares = []
         for (drawn,) in remover._drawn:
             assert (torch.cdist(drawn[1:-1], others).min(1).values < 1e-5).all()
+            assert len(drawn[1:-1].unique(dim=0)) > 1
             logits = raw(inputs_embeds=torch.where(gone[:, None], drawn, own)[None]).logits[0]
             shares.append(float(logits.double().softmax(-1)[remover.predictions.outputs[0].ids[0]]))
         assert value == pytest.approx(np.mean(shares), abs=1e-6)
