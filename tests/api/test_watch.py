@@ -66,7 +66,7 @@ def test_the_fast_path_and_its_zeros_at_padding_stay(encoder: nn.Module, batch: 
 
 
 class Counting(nn.Module):
-    """A module with dropout and a buffer that counts its calls; it changes its input."""
+    """A module with dropout, a random number and a buffer that counts its calls; it changes its input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,6 +78,7 @@ class Counting(nn.Module):
         x += 1
         if fails:
             raise KeyError("mine")
+        torch.rand(1)  # unlike dropout, this is drawn in a capture too
         return self.drop(self.mha(x, x, x, need_weights=False)[0])
 
 

@@ -53,6 +53,7 @@ def test_sentences_end_as_unicode_says() -> None:
     expected = [*[1] * 4, *[2] * 3, 3, *[4] * 3]
     assert names(sides, "sentence")[1:-1] == [f"sentence {number}" for number in expected]
     assert sentence_ends("a? b") == [3, 4]
+    assert sentence_ends("Pay 3.5 EUR. Now.") == [13, 17]
     assert not sentence_ends("")
 
 
