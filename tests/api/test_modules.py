@@ -178,6 +178,15 @@ def test_windows_are_not_taken_for_texts() -> None:
 REFUSED: dict[str, tuple[Callable[..., Tensor], str]] = {
     "weights changed after softmax": (lambda q, k, v, m: (q @ k.mT).softmax(-1) * 0.5 @ v, "weights are changed"),
     "another axis": (lambda q, k, v, m: (q @ k.mT).softmax(-2) @ v, "they are not softmax weights"),
+    "another axis, few keys": (
+        lambda q, k, v, m: (q @ k[:, :2].mT / 100).softmax(-2) @ v[:, :2],
+        "its rows do not sum to 1: it is a softmax over another axis",
+    ),
+    "columns of weights": (lambda q, k, v, m: (v.mT @ (q @ k.mT).softmax(-1)).mT, "or not multiplied by values"),
+    "a table of scores": (
+        lambda q, k, v, m: torch.eye(TOKENS).expand(len(q), -1, -1).softmax(-1) @ v,
+        "its scores are not the product of queries and keys",
+    ),
     "dropout": (lambda q, k, v, m: sdpa(q, k, v, dropout_p=0.5), "not that of the plain formula, as with dropout"),
     "windows": (
         lambda q, k, v, m: joined(
