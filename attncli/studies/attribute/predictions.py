@@ -89,9 +89,7 @@ class Predictions:
 
     def side_kind(self, side: Side) -> Kind:
         """Return a kind of attention whose keys are the tokens of a side."""
-        if self.text.target is None:
-            return next((kind for kind, _ in self.prepared.heads if kind in ("encoder", "decoder")), "decoder")
-        return "cross" if side == "source" else "decoder"
+        return kinds_of_sides(self.prepared)[side]
 
     def read(self, side: Side) -> Array:
         """Return which tokens of a side each prediction can read, [output, token] bool.
@@ -211,3 +209,10 @@ class Predictions:
 def precision_advice(loaded: Loaded) -> str:
     """Return what an error about numbers that are not finite advises: float32, unless the model has this already."""
     return "" if loaded.dtype in ("float32", "float64") else ": use --dtype float32"
+
+
+def kinds_of_sides(prepared: Pass) -> dict[Side, Kind]:
+    """Return for each side of the one text of a pass a kind of attention whose keys are its tokens."""
+    if prepared.batches[0].inputs[0].target is not None:
+        return {"source": "cross", "target": "decoder"}
+    return {"source": next((kind for kind, _ in prepared.heads if kind in ("encoder", "decoder")), "decoder")}

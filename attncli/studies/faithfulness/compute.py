@@ -25,7 +25,7 @@ from attncli.store.text import plain
 from attncli.studies.attribute.baselines import chosen_baseline
 from attncli.studies.attribute.compute import unit_name, units_read
 from attncli.studies.attribute.methods import METHODS
-from attncli.studies.attribute.predictions import Predictions
+from attncli.studies.attribute.predictions import Predictions, kinds_of_sides
 from attncli.studies.attribute.values import Values
 from attncli.studies.faithfulness.options import FaithfulnessOptions
 from attncli.studies.faithfulness.protocol import Part
@@ -141,9 +141,7 @@ class _Texts:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """For each side a kind of attention whose keys are its tokens."""
-        if self.inputs[0].target is not None:
-            return "cross", "decoder"
-        return (next((kind for kind, _ in self.passes[0].heads if kind in ("encoder", "decoder")), "decoder"),)
+        return tuple(kinds_of_sides(self.passes[0]).values())
 
     @property
     def baseline(self) -> str:

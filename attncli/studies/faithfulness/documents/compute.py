@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,7 +27,7 @@ Units = Sequence[tuple[Side, TextUnit]]
 
 
 def measured(text: StudiedText, options: FaithfulnessOptions, advance: Advance) -> Mapping[str, Any]:
-    """Return what is measured on one text, as plain values."""
+    """Return what is measured on one text."""
     documents = document_units(text)
     units = documents.flat
     # the probability of a long answer would be 0
@@ -42,8 +41,8 @@ def measured(text: StudiedText, options: FaithfulnessOptions, advance: Advance) 
         "sides": [side for side, _ in units],
         "tokens": [len(unit.positions) for _, unit in units],
         "stay": list(documents.stay),
-        "attention": attention_shares(text, units).tolist(),
-        "knockout": _plain(_knockouts(text, units, full).tolist()),
+        "attention": attention_shares(text, units),
+        "knockout": _knockouts(text, units, full),
         "full": full,
         "removals": [],
     }
@@ -68,7 +67,7 @@ def responses(remover: TextRemover, removal: str, kept: Array) -> Array:
 
 
 def _without(remover: TextRemover, removal: str, options: FaithfulnessOptions, tokens: int) -> dict[str, Any]:
-    """Return the effects of the segments for one removal, as plain values."""
+    """Return the effects of the segments for one removal."""
     segments = sum(map(len, remover.units.values()))
     every = has_all_subsets(segments, options.subsets)
     kept = subsets(segments, options.subsets, options.seed)
@@ -80,11 +79,11 @@ def _without(remover: TextRemover, removal: str, options: FaithfulnessOptions, t
     return {
         "subsets": len(kept),
         "empty": float(empty[0]),
-        "left_out": (full[0] - of_others).tolist(),
-        "weights": surrogate.weights.tolist(),
-        "shapley": shapley_of_all(kept, of_subsets).tolist() if every else [None] * segments,
+        "left_out": full[0] - of_others,
+        "weights": surrogate.weights,
+        "shapley": shapley_of_all(kept, of_subsets) if every else np.full(segments, np.nan),
         "fit": "lasso" if surrogate.sparse else "least-squares",
-        **dict(zip(_QUALITY, _plain([getattr(surrogate, name) for name in _QUALITY]), strict=True)),
+        **{name: getattr(surrogate, name) for name in _QUALITY},
     }
 
 
@@ -117,8 +116,3 @@ def _knockouts(text: StudiedText, units: Units, full: float) -> Array:
 def _variant(text: StudiedText, kind: Kind, unit: TextUnit) -> Variant:
     layers = tuple(layer for of, layer in text.prepared.heads if of == kind)
     return Variant(kind, layers, unit.positions)
-
-
-def _plain(values: Sequence[float]) -> list[float | None]:
-    """Return numbers with None for NaN."""
-    return [None if math.isnan(value) else value for value in values]

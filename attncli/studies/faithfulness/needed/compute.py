@@ -1,8 +1,7 @@
-"""What is measured on each text, as plain values, and the result over all texts."""
+"""What is measured on each text, and the result over all texts."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +59,7 @@ class MeasuredText:
             values |= self._adversarial(passes, means, prediction, lambda done: advance(_BACKWARD * done / work))
         heads = [[*key, passes.heads(key), site.heads] for key, site in passes.sites.items()]
         compared = [self._seed(seed, passes, means, prediction) for seed in seeds]
-        return {"heads": heads, "numbers": _plain(values), "seeds": compared}
+        return {"heads": heads, "numbers": values, "seeds": compared}
 
     def _adversarial(
         self, passes: HeadPasses, means: RowMeans, prediction: EditedPrediction, advance: Advance
@@ -86,11 +85,6 @@ class MeasuredText:
             "same": other.names == prediction.names,
         }
         return {**divergences, "numbers": numbers}
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values without NaN, which JSON does not have."""
-    return {name: None if isinstance(of, float) and math.isnan(of) else of for name, of in values.items()}
 
 
 def needed_result(measured: Sequence[Mapping[str, Any]], options: NeededOptions) -> Needed:
