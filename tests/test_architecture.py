@@ -297,7 +297,7 @@ def test_all_imports_are_dependencies_and_the_reverse(repo: Path, attncli_packag
     declared = {re.split(r"[>=<!~\[; ]", need)[0] for need in [*project["dependencies"], *extras]}
     modules = attncli_package.modules.values()
     imported = {statement.target.partition(".")[0] for module in modules for statement in module.imports}
-    called = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+    called = {"sklearn": "scikit-learn", "umap": "umap-learn", "yaml": "pyyaml"}
     foreign = {called.get(name, name) for name in imported - sys.stdlib_module_names - {"attncli"}}
     assert declared - foreign == {"attncli"}  # the extra `all` is made of the other extras
     assert foreign - declared == {"tokenizers", "xarray"}  # a type that Transformers brings; `to_xarray`, which says so
