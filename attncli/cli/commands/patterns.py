@@ -42,7 +42,7 @@ def patterns(common: CommonOptions, options: PatternsOptions, probe: RepeatedOpt
         raise UsageError(f"--probe reads tokens of its own and gives scores, not classes: leave out --{excluded[0]}")
     passages = passages_of(probe)
     # imported here: the help needs no NumPy
-    from attncli.studies.repeated.series import find_checkpoints, is_pattern
+    from attncli.engine.checkpoints import find_checkpoints, is_pattern
 
     if common.shared is None and is_pattern(common.model.model):
         run_study(SeriesStudy(probe, passages, find_checkpoints(str(common.model.model))), common, pictures)

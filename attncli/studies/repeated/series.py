@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import glob
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,55 +11,11 @@ import numpy as np
 from attncli.data.described import Tabulated, counted
 from attncli.data.results import frame_of
 from attncli.data.tokens import Array
-from attncli.errors import UsageError
+from attncli.engine.checkpoints import Checkpoint, step_column
 from attncli.studies.repeated.result import SCORES, Repeated
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_CONFIGS = ("config.json", "adapter_config.json")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One checkpoint of a series.
-
-    path  its folder
-    step  the last number in the name of the folder, such as 500 of `checkpoint-500`; None without a number
-    """
-
-    path: str
-    step: int | None
-
-    @property
-    def name(self) -> str:
-        """The last part of the path."""
-        return Path(self.path).name
-
-
-def is_pattern(model: str | None) -> bool:
-    """Return whether the name of a model is a pattern of folders, such as `runs/checkpoint-*`."""
-    return model is not None and glob.has_magic(model) and not Path(model).exists()
-
-
-def find_checkpoints(pattern: str) -> tuple[Checkpoint, ...]:
-    """Return the model folders that match a pattern, by step; raise UsageError if there is none."""
-    matches = glob.glob(str(Path(pattern).expanduser()))  # noqa: PTH207 - Path.glob takes no absolute pattern
-    folders = [path for path in matches if any(Path(path, name).is_file() for name in _CONFIGS)]
-    if not folders:
-        found = f"its {counted(len(matches), 'match')} hold no {_CONFIGS[0]}" if matches else "nothing matches"
-        raise UsageError(f"--model '{pattern}' is a pattern of model folders, but {found}: give another pattern")
-    return tuple(sorted(map(_checkpoint, folders), key=_order))
-
-
-def _checkpoint(path: str) -> Checkpoint:
-    numbers = re.findall(r"\d+", Path(path).name)
-    return Checkpoint(path, int(numbers[-1]) if numbers else None)
-
-
-def _order(checkpoint: Checkpoint) -> tuple[bool, int, str]:
-    """Return the key by which checkpoints are sorted: by step; those without one come last, by name."""
-    return checkpoint.step is None, checkpoint.step or 0, checkpoint.path
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -97,8 +50,7 @@ class Series(Tabulated):
     @property
     def _steps(self) -> Array:
         """The steps of the checkpoints as whole numbers; if some have none, NaN for these."""
-        steps = [checkpoint.step for checkpoint in self.checkpoints]
-        return np.array(steps) if None not in steps else np.array(steps, dtype=float)
+        return step_column([checkpoint.step for checkpoint in self.checkpoints])
 
     def table(self) -> dict[str, Array]:
         """Return a row per checkpoint and head: coordinates, checkpoint, step, each score with its baselines."""
@@ -116,14 +68,3 @@ class Series(Tabulated):
 
     def _lines(self) -> Iterable[str]:
         yield f"Series: {counted(len(self.checkpoints), 'checkpoint')}, {self.results[0].title}"
-
-
-def check_alike(first: Repeated, other: Repeated, names: tuple[str, str]) -> None:
-    """Raise UsageError if two checkpoints do not have the same heads."""
-    coords = [result.heads[SCORES[0]].coords for result in (first, other)]
-    heads = [[*zip(*(of[name][1].tolist() for name in ("kind", "layer", "head")), strict=True)] for of in coords]
-    if heads[0] != heads[1]:
-        raise UsageError(
-            f"'{names[0]}' has {counted(len(heads[0]), 'head')}, '{names[1]}' has {len(heads[1])} or other ones: "
-            "expected checkpoints of one model, give a pattern that matches only these"
-        )

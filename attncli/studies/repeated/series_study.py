@@ -12,10 +12,11 @@ from attncli.studies.repeated.study import ProbeStudy
 if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from rich.table import Table
 
+    from attncli.engine.checkpoints import Checkpoint
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.studies.repeated.result import Repeated
-    from attncli.studies.repeated.series import Checkpoint, Series
+    from attncli.studies.repeated.series import Series
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class SeriesStudy(ProbeStudy["Series"]):
 
     def run(self, execution: Execution) -> tuple[Collected, Series]:
         """Return the run over the tokens, which are the same for all checkpoints, and the results of each."""
+        from attncli.engine.checkpoints import check_same_heads
         from attncli.engine.runner import load_runner, merge_infos
-        from attncli.studies.repeated.series import Series, check_alike
+        from attncli.studies.repeated.series import Series
 
         runs: list[Collected] = []
         results: list[Repeated] = []
@@ -41,7 +43,8 @@ class SeriesStudy(ProbeStudy["Series"]):
             for checkpoint in self.checkpoints:
                 # one model at a time is in memory
                 run, result = self.run_on(load_runner({**execution.arguments, "name": checkpoint.path}), execution)
-                check_alike((results or [result])[0], result, (self.checkpoints[0].name, checkpoint.name))
+                names = self.checkpoints[0].name, checkpoint.name
+                check_same_heads((results or [result])[0].table(), result.table(), names)
                 runs.append(run)
                 results.append(result)
                 advance(1)

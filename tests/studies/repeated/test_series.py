@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import attncli
+from attncli.engine.checkpoints import find_checkpoints, is_pattern
 from attncli.errors import UsageError
 from attncli.inputs.repeated_inputs import RepeatedTokens
-from attncli.studies.repeated.series import find_checkpoints, is_pattern
 
 if TYPE_CHECKING:
     from conftest import RunCli

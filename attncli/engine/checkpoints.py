@@ -1,0 +1,85 @@
+"""A series of checkpoints: the model folders that match a pattern, in the order of their steps."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from attncli.data.described import counted
+from attncli.data.tokens import Array
+from attncli.errors import UsageError
+
+_CONFIGS = ("config.json", "adapter_config.json")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One checkpoint of a series.
+
+    path  its folder
+    step  the last number in the name of the folder, such as 500 of `checkpoint-500`; None without a number
+    """
+
+    path: str
+    step: int | None
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return Path(self.path).name
+
+
+def is_pattern(model: str | None) -> bool:
+    """Return whether the name of a model is a pattern of folders, such as `runs/checkpoint-*`."""
+    return model is not None and glob.has_magic(model) and not Path(model).exists()
+
+
+def find_checkpoints(pattern: str) -> tuple[Checkpoint, ...]:
+    """Return the model folders that match a pattern, by step; raise UsageError if there is none."""
+    matches = glob.glob(str(Path(pattern).expanduser()))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    folders = [path for path in matches if any(Path(path, name).is_file() for name in _CONFIGS)]
+    if not folders:
+        found = f"its {counted(len(matches), 'match')} hold no {_CONFIGS[0]}" if matches else "nothing matches"
+        raise UsageError(f"--model '{pattern}' is a pattern of model folders, but {found}: give another pattern")
+    return tuple(sorted(map(checkpoint_at, folders), key=_order))
+
+
+def checkpoint_at(path: str) -> Checkpoint:
+    """Return the checkpoint of a folder."""
+    numbers = re.findall(r"\d+", Path(path).name)
+    return Checkpoint(path, int(numbers[-1]) if numbers else None)
+
+
+def _order(checkpoint: Checkpoint) -> tuple[bool, int, str]:
+    """Return the key by which checkpoints are sorted: by step; those without one come last, by name."""
+    return checkpoint.step is None, checkpoint.step or 0, checkpoint.path
+
+
+def step_column(steps: Sequence[int | None]) -> Array:
+    """Return steps as whole numbers; if some are unknown, as floating-point numbers with NaN for these.
+
+    >>> step_column([1, 2]).tolist(), step_column([1, None]).tolist()
+    ([1, 2], [1.0, nan])
+    """
+    return np.array(steps) if None not in steps else np.array(steps, dtype=float)
+
+
+def check_same_heads(first: dict[str, Array], other: dict[str, Array], names: tuple[str, str]) -> None:
+    """Raise UsageError if two checkpoints do not have the same heads.
+
+    first, other  the columns kind, layer and head of each
+    names         the names of the checkpoints
+    """
+    heads = [
+        [*zip(*(table[name].tolist() for name in ("kind", "layer", "head")), strict=True)] for table in (first, other)
+    ]
+    if heads[0] != heads[1]:
+        raise UsageError(
+            f"'{names[0]}' has {counted(len(heads[0]), 'head')}, '{names[1]}' has {len(heads[1])} or other ones: "
+            "expected checkpoints of one model, give a pattern that matches only these"
+        )
