@@ -22,7 +22,7 @@ _TIE = 1e-12  # relative rounding error of equal means
 def check_scipy(texts: int) -> None:
     """Raise UsageError if intervals can be computed for this number of texts, but SciPy is not installed."""
     if texts >= FEWEST:
-        _scipy()
+        load_scipy()
 
 
 def intervals(values: Array, confidence: float = 0.95) -> Array:
@@ -35,7 +35,7 @@ def intervals(values: Array, confidence: float = 0.95) -> Array:
     """
 
     def interval(known: Array) -> Array:
-        bootstrap = _scipy().bootstrap(
+        bootstrap = load_scipy().bootstrap(
             (known,),
             np.mean,
             axis=-1,
@@ -92,7 +92,7 @@ def adjusted(p: Array) -> Array:
     known = ~np.isnan(p)
     result = np.full(len(p), np.nan)
     if known.any():
-        result[known] = _scipy().false_discovery_control(p[known])
+        result[known] = load_scipy().false_discovery_control(p[known])
     return result
 
 
@@ -108,7 +108,7 @@ def _by_pattern(values: Array, compute: Callable[[Array], Array], columns: int) 
     return result
 
 
-def _scipy() -> Any:
+def load_scipy() -> Any:
     """Return `scipy.stats`; raise UsageError if SciPy is not installed."""
     try:
         import scipy.stats

@@ -137,11 +137,11 @@ def sums_by_offset(rows: Rows, learned: Tensor | None = None) -> Sums:
     learned  which rows count, [batch, 1 or head, row] bool; all real rows by default
     """
     visible = (rows.real if learned is None else learned)[..., None] & rows.visible_pairs
-    visible_rows = _diagonal_sums(visible, rows).expand(-1, rows.weights.shape[1], -1)
-    return {"mass": _diagonal_sums(rows.weights.where(visible, 0.0), rows), "visible_rows": visible_rows}
+    visible_rows = diagonal_sums(visible, rows).expand(-1, rows.weights.shape[1], -1)
+    return {"mass": diagonal_sums(rows.weights.where(visible, 0.0), rows), "visible_rows": visible_rows}
 
 
-def _diagonal_sums(values: Tensor, rows: Rows) -> Tensor:
+def diagonal_sums(values: Tensor, rows: Rows) -> Tensor:
     """Return the sums of [batch, head, row, key] along the diagonals: [batch, head, offset] float64."""
     zero_offset = max(rows.query_lengths) - 1
     width = zero_offset + max(rows.key_lengths)

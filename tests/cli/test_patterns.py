@@ -26,7 +26,7 @@ TEXT = "The cat sat on the mat because it was warm, and the dog sat beside it."
 WRITTEN = ["patterns-examples.png", "patterns-layers.csv", "patterns.csv", "patterns.json", "patterns.png"]
 ALWAYS = ["manifest.json", *WRITTEN]
 SPECIAL = r"note: special tokens take \d+% of the attention; --special drop --words leaves them out and [^\n]+\n"
-POSITIONAL = r"note: the positional baseline is undefined: it is learned from the other texts[^\n]+ several texts\n"
+POSITIONAL = r"note: the positional baseline and rigidity are undefined: they are learned from[^\n]+ several texts\n"
 
 
 def names(folder: str | Path = "here") -> list[str]:
@@ -63,7 +63,7 @@ def test_files_hold_the_same_and_the_manifest_names_them(run_cli: RunCli) -> Non
             assert all(same(row[name], entry[name]) for name in row)
     assert document["schema"] == "attncli.patterns/1"
     assert list(document["classes"]) == list(CLASSES)
-    assert [*NUMBERS, "differentiation"] == list(document["numbers"])
+    assert [*NUMBERS, "rigidity", "differentiation"] == list(document["numbers"])
     asked = [*document["classes"].values(), *(each["question"] for each in document["numbers"].values())]
     assert all(question.endswith("?") for question in asked)
     head = document["heads"][0]
@@ -83,6 +83,7 @@ def test_with_json_the_document_is_all_of_stdout(run_once: RunCli) -> None:
     assert re.fullmatch(SPECIAL + POSITIONAL, done.err)
     found = json.loads(done.out)
     assert found["heads"][0]["diagonal_positional"] is None
+    assert found["heads"][0]["rigidity"] is found["layers"][0]["rigidity"] is None
     assert {head["sink_key"] for head in found["heads"]} == {"[CLS]", "full stop", "other"}
     assert "sink_shuffled" not in found["heads"][0]
     assert found["run"]["seed"] is None
@@ -159,6 +160,8 @@ def test_several_texts_give_means_and_their_spread(run_tables: RunCli) -> None:
         assert float(mean["sink_std"]) == pytest.approx(abs(float(a["sink"]) - float(b["sink"])) / 2, abs=1e-6)
         assert mean["texts"] == "2"
         assert float(mean["diagonal_positional"]) > 0
+        assert 0 <= float(mean["rigidity"]) <= 1
+        assert float(mean["rigidity_std"]) >= 0
         assert float(mean["diagonal_offset"]) in {float(each["diagonal_offset"]) for each in (a, b)}
         assert float(mean["diagonal_offset_share"]) in (0.5, 1)
         assert "diagonal_offset_std" not in mean

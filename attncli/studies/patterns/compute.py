@@ -10,9 +10,10 @@ from attncli.stream import SinkGroup
 from attncli.stream.head_distance import differentiation
 from attncli.stream.merging import MergedRows, merge_inputs
 from attncli.stream.other_texts import OtherTextsBaseline
+from attncli.stream.rigidity import Rigidity, RigiditySink
 from attncli.stream.weights import UniformBaseline
 from attncli.studies.patterns.classes import UNIFORM_NUMBERS, too_short, verdicts
-from attncli.studies.patterns.numbers import LayerDistances, NumbersSink, Table
+from attncli.studies.patterns.numbers import RIGIDITY_SOURCE, LayerDistances, NumbersSink, Table
 from attncli.studies.patterns.options import Thresholds
 from attncli.studies.patterns.result import CLASSES, Patterns, head_keys
 
@@ -55,13 +56,13 @@ class PatternsSink(SinkGroup):
 
     def __init__(self, inputs: Sequence[Input], heads: Selection, *, words: bool = False) -> None:
         self._classes, self._position = ClassesSink(inputs, heads, distances=True), NumbersSink(inputs, heads)
-        self._other_texts = OtherTextsBaseline(self._position)
+        self._other_texts, self._rigidity = OtherTextsBaseline(self._position), RigiditySink()
         self._words: ClassesSink | None = None
         merged = []
         if _some_special(inputs):
             self._words = ClassesSink(merge_inputs(inputs, words=not words, drop=True), heads)
             merged = [MergedRows(self._words, inputs, words=not words, drop=True)]
-        super().__init__(self._classes, self._other_texts, *merged)
+        super().__init__(self._classes, self._other_texts, self._rigidity, *merged)
 
     def result(self, thresholds: Thresholds, shuffled: NumbersSink | None = None) -> Patterns:
         """Return the classes of all heads; `shuffled` has seen the same texts with their tokens shuffled."""
@@ -70,15 +71,19 @@ class PatternsSink(SinkGroup):
         sinks = {"positional": self._position, **({} if shuffled is None else {"shuffled": shuffled})}
         baselines = {name: _of_same_heads(heads, sink.heads()[0]) for name, sink in sinks.items()}
         distances, numbers = self._classes.observed.distances(), self._classes.numbers()
+        rigidity = _rigidity_scores(self._rigidity.result(), heads["sink"])
+        layers = _by_layer(distances, {name: sink.distances() for name, sink in sinks.items()})
         untold = {name for of_head in numbers for name in too_short(of_head, thresholds)}
         return Patterns(
             heads=heads,
             verdicts=self._classes.verdicts(thresholds),
             baselines={"uniform": self._classes.uniform(), **baselines},
-            layers=_by_layer(distances, {name: sink.distances() for name, sink in sinks.items()}),
+            layers={**layers, "rigidity": _mean_by_layer(rigidity[0], layers["differentiation"])},
             distances=distances,
             thresholds=thresholds,
             std=std,
+            rigidity=rigidity[0],
+            rigidity_std=rigidity[1] if std else None,
             share=share,
             sink_keys=self._classes.observed.sink_keys(),
             too_short=tuple(name for name in CLASSES if name in untold),
@@ -121,3 +126,26 @@ def _by_layer(observed: LayerDistances, baselines: Mapping[str, LayerDistances])
         limits = 0.0, np.log(2) ** 0.5
         table[name] = Scores(name, values, ("layer",), coords, "√nat", limits, "Clark et al. 2019")
     return table
+
+
+def _rigidity_scores(rigidity: Rigidity, like: Scores) -> tuple[Scores, Scores]:
+    """Return mean and standard deviation of the rigidity over texts, for the heads of another score."""
+    rows = {key: row for row, key in enumerate(rigidity.heads)}
+    order = [rows[key] for key in head_keys(like)]
+    columns = (("rigidity", rigidity.mean()), ("rigidity_std", rigidity.std()))
+    mean, std = (
+        Scores(name, values[order], like.dims, like.coords, "1", (0.0, 1.0), RIGIDITY_SOURCE)
+        for name, values in columns
+    )
+    return mean, std
+
+
+def _mean_by_layer(heads: Scores, layers: Scores) -> Scores:
+    """Return the mean over the heads of each layer; NaN where no head has a value."""
+    keys = [key[:2] for key in head_keys(heads)]
+    values = []
+    for layer in zip(*(layers.coords[name][1].tolist() for name in ("kind", "layer")), strict=True):
+        known = heads.values[[key == layer for key in keys]]
+        known = known[~np.isnan(known)]
+        values.append(known.mean() if len(known) else np.nan)
+    return replace(heads, values=np.array(values), dims=layers.dims, coords=layers.coords)

@@ -26,8 +26,8 @@ def _notes(result: Patterns) -> Iterator[str]:
         yield _special_note(result)
     if np.isnan(result.baselines["positional"]["sink"].values).all():
         yield (
-            "the positional baseline is undefined: it is learned from the other texts, as a text explains itself; "
-            "give several texts"
+            "the positional baseline and rigidity are undefined: they are learned from the other texts, as a text "
+            "explains itself; give several texts"
             if result.is_of_one_text
             else "the positional baseline is undefined: rows see keys with gaps between them"
         )

@@ -13,6 +13,7 @@ from attncli.data.surfaces import token_texts
 from attncli.metrics.sink_position import sink_position
 from attncli.stream import Measure, SinkGroup
 from attncli.stream.head_distance import HeadDistances, differentiation
+from attncli.stream.rigidity import RigiditySink
 from attncli.stream.segment_mass import SegmentMass
 from attncli.studies.patterns.result import NUMBERS, HeadKey, head_keys
 
@@ -20,9 +21,11 @@ Table = dict[str, Scores]
 LayerDistances = Mapping[tuple[Kind, int], Array]
 """The distances between the heads of each kind and layer: [head, head], √nat."""
 SEGMENT_MASS = "segment_mass"
+RIGIDITY_SOURCE = "explained variance of a held-out text"
 _FULL_STOPS, _COMMAS = ".\u3002\uff0e\u0964\u06d4", ",\uff0c\u3001\u060c"
 """Latin, Chinese, full-width, Devanagari and Arabic marks."""
 _MARKS = {**dict.fromkeys(_FULL_STOPS, "full stop"), **dict.fromkeys(_COMMAS, "comma")}
+_MORE: dict[str, object] = {"rigidity": RigiditySink, "differentiation": differentiation}
 _FIRST, _OTHER = "first token", "other"
 
 
@@ -49,11 +52,11 @@ def class_metrics() -> list[Metric]:
 
 
 def number_questions() -> dict[str, str]:
-    """Return the questions that the numbers of heads answer, and `differentiation` of layers."""
+    """Return the questions that the numbers of heads answer, rigidity, and `differentiation` of layers."""
     questions = {metric.name: metric.question for metric in class_metrics()}
-    sources: dict[str, object] = {SEGMENT_MASS: SegmentMass, "differentiation": differentiation}
+    sources: dict[str, object] = {SEGMENT_MASS: SegmentMass, **_MORE}
     questions |= {name: (inspect.getdoc(source) or "").splitlines()[0] for name, source in sources.items()}
-    return {name: questions[name] for name in (*NUMBERS, "differentiation")}
+    return {name: questions[name] for name in (*NUMBERS, *_MORE)}
 
 
 class NumbersSink(SinkGroup):

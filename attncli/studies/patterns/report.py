@@ -20,7 +20,8 @@ from attncli.vocabulary import LINEAR_UP_TO
 def patterns_report(result: Patterns, run: Collected, maps: Sequence[Attention], layered: bool) -> Report:
     """Return the document, the tables, and the pictures with example `maps`; each layer has one if `layered`."""
     heads, layers = result.table(), result.layers_table()
-    numbers = {**result.heads, "differentiation": result.layers["differentiation"]}
+    rigidity = {} if result.rigidity is None else {"rigidity": result.rigidity}
+    numbers = {**result.heads, **rigidity, "differentiation": result.layers["differentiation"]}
     document = {
         **document_head("attncli.patterns/1", run.info, run.inputs, heads),
         "thresholds": {field.name: getattr(result.thresholds, field.name) for field in fields(Thresholds)},

@@ -61,7 +61,9 @@ class Patterns(Tabulated):
                 mean weight at each offset in the other texts, undefined for one text; and on `shuffled` tokens, if
                 there was a model
     layers      `differentiation` with dim `layer` (coords kind, layer, heads): mean distance between the heads of a
-                layer; the same for `positional` weights and on `shuffled` tokens
+                layer; the same for `positional` weights and on `shuffled` tokens; `rigidity`, mean over the heads
+    rigidity    how much of the map of each head position explains, as the other texts show; undefined for one text;
+                `rigidity_std` is the standard deviation over texts, None for one text
     distances   [head, head] by kind and layer: √ of the mean Jensen-Shannon divergence of their rows, √nat
     Undefined is NaN.
     """
@@ -77,6 +79,8 @@ class Patterns(Tabulated):
     sink_keys: Mapping[HeadKey, tuple[str, float]] = field(default_factory=dict)
     too_short: tuple[str, ...] = ()
     without_special: tuple[tuple[str, ...], ...] = ()
+    rigidity: Scores | None = None
+    rigidity_std: Scores | None = None
 
     @property
     def classes(self) -> tuple[tuple[str, ...], ...]:
@@ -105,16 +109,21 @@ class Patterns(Tabulated):
         return sorted(rows, key=lambda row: -self.verdicts[row][name])
 
     def table(self) -> dict[str, Array]:
-        """Return a row per head: coordinates, classes, the key of sink, each number with its std and its baselines."""
+        """Return a row per head: coordinates, classes, the key of sink, each number with its std and its baselines.
+
+        Rigidity comes last.
+        """
         columns = {"classes": np.array([" ".join(classes) for classes in self.classes], dtype=object)}
         keys = [self.sink_keys.get(key, ("", np.nan)) for key in self.head_keys()]
         columns["sink_key"] = np.array([name for name, _ in keys] + [None], dtype=object)[:-1]
         if self.share:
             columns["sink_key_share"] = np.array([share for _, share in keys])
-        return baseline_table(self.heads, self.std, self.baselines, columns, self.share)
+        table = baseline_table(self.heads, self.std, self.baselines, columns, self.share)
+        rigidity = {"rigidity": self.rigidity, "rigidity_std": self.rigidity_std}
+        return table | {name: scores.values for name, scores in rigidity.items() if scores is not None}
 
     def layers_table(self) -> dict[str, Array]:
-        """Return a row per layer: kind, layer, heads, differentiation and its baselines."""
+        """Return a row per layer: kind, layer, heads, differentiation and its baselines, rigidity."""
         return columns_of(self.layers)
 
     def head_keys(self) -> list[HeadKey]:

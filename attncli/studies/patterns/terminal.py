@@ -59,11 +59,14 @@ def _sink_keys(result: Patterns, rows: Sequence[int]) -> Iterator[str]:
 
 
 def layers_table(result: Patterns, kinds: KindNames = KNOWN) -> Table:
-    """Return a row per layer: the mean distance between its heads, with baselines."""
+    """Return a row per layer: the mean distance between its heads, with baselines, and their mean rigidity."""
     names = [name for name, scores in result.layers.items() if not np.isnan(scores.values).all()]
     names = names or ["differentiation"]
+    rigidity = ", and their mean rigidity" * ("rigidity" in names)
     columns = [name.removeprefix("differentiation_").replace("differentiation", "distance") for name in names]
-    table = blank_table("mean distance between the heads of a layer", [*kinds.columns("kind"), "layer"], columns)
+    table = blank_table(
+        "mean distance between the heads of a layer" + rigidity, [*kinds.columns("kind"), "layer"], columns
+    )
     coords = result.layers[names[0]].coords
     for row, (kind, layer) in enumerate(zip(coords["kind"][1], coords["layer"][1], strict=True)):
         add_row(

@@ -1,0 +1,74 @@
+"""The difference between two sets of texts: against SciPy and the normal approximation, and the table of rigidity."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from attncli.engine.rigidity_table import rigidity_table
+from attncli.engine.two_sample_tests import difference_intervals, label_permutation
+from attncli.stream.rigidity import Rigidity
+
+Array = np.ndarray
+
+
+@pytest.fixture(scope="module")
+def samples() -> tuple[Array, Array]:
+    rng = np.random.default_rng(3)
+    a, b = rng.random((3, 12)), rng.random((3, 8)) + np.array([[0.0], [0.3], [0.5]])
+    a[1, 2] = np.nan
+    return a, b
+
+
+def test_p_values_are_those_of_scipy(samples: tuple[Array, Array]) -> None:
+    def difference(x: Array, y: Array, axis: int) -> Array:
+        return np.asarray(x.mean(axis) - y.mean(axis))
+
+    found = label_permutation(*samples)
+    for p, x, y in zip(found, *samples, strict=True):
+        known = x[~np.isnan(x)]
+        expected = scipy.stats.permutation_test((known, y), difference, vectorized=True, n_resamples=20_000, rng=1)
+        assert p == pytest.approx(expected.pvalue, abs=0.015)
+    assert found[0] > 0.05 > 0.01 > found[2]
+    assert label_permutation(np.full((1, 6), 0.5), np.full((1, 6), 0.5)) == [1]
+
+
+def test_intervals_are_about_those_of_the_normal_distribution() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(2, 1, (1, 80)), rng.normal(0, 3, (1, 60))
+    ((low, high),) = difference_intervals(a, b)
+    half = 1.96 * np.sqrt(a.var() / 80 + b.var() / 60)
+    assert (low + high) / 2 == pytest.approx(a.mean() - b.mean(), abs=0.1 * half)
+    assert (high - low) / 2 == pytest.approx(half, rel=0.1)
+
+
+def of_values(values: Array) -> Rigidity:
+    return Rigidity((("decoder", 0, 0), ("decoder", 0, 1)), tuple(range(values.shape[1])), values)
+
+
+def test_the_table_of_rigidity_has_the_difference_and_corrects_for_the_number_of_heads() -> None:
+    rng = np.random.default_rng(0)
+    training, held_out = of_values(rng.random((2, 10)) * 0.2), of_values(rng.random((2, 8)) * 0.2)
+    training.values[1] += 0.5
+    table = rigidity_table(training, held_out)
+    assert list(zip(table["kind"], table["layer"], table["head"], strict=True)) == list(training.heads)
+    assert table["rigidity"] == pytest.approx(training.values.mean(1))
+    expected = training.values.mean(1) - held_out.values.mean(1)
+    assert table["rigidity_difference"] == pytest.approx(expected)
+    within = table["rigidity_difference_low"] < expected, expected < table["rigidity_difference_high"]
+    assert np.all(within)
+    assert table["rigidity_difference_low"][1] > 0.4
+    assert table["rigidity_p_adjusted"][1] == pytest.approx(min(1, 2 * table["rigidity_p"][1]))
+    assert table["rigidity_p"][1] < 0.001 < 0.05 < table["rigidity_p"][0]
+
+
+def test_few_texts_have_means_without_intervals() -> None:
+    table = rigidity_table(of_values(np.full((2, 8), 0.5)), of_values(np.full((2, 5), 0.25)))
+    assert table["rigidity_difference"].tolist() == [0.25, 0.25]
+    assert table["rigidity_low"].tolist() == [0.5, 0.5]
+    for name in ("rigidity_held_out_low", "rigidity_difference_low", "rigidity_p", "rigidity_p_adjusted"):
+        assert np.isnan(table[name]).all()
+    assert set(rigidity_table(of_values(np.full((2, 2), 0.5)))) == {
+        *("kind", "layer", "head", "rigidity", "rigidity_low", "rigidity_high")
+    }
