@@ -31,12 +31,12 @@ def check(
 
     A rule asks for attention from one word to another, for a measure within limits, or for a class of heads; a suite
     asks in how many cases of a JSONL file one head must be right, which half of the cases chooses and the other half
-    scores; a baseline limits how far the measures of each head drift from numbers that --record wrote. attncli explain
-    rules is the reference of the file.
+    scores; a baseline limits how far the measures of each head drift from numbers that --record wrote; a trend is an
+    alarm over checkpoints, with --model 'runs/checkpoint-*'. attncli explain rules is the reference of the file.
 
     Writes check.json, check.csv (a row per rule: the value, the head, the rank of the target, the value of uniform
-    weights), check-cases.csv and check-heads.csv of suites, check-drifts.csv, and for each rule that does not hold the
-    heatmap of its head.
+    weights), check-cases.csv and check-heads.csv of suites, check-drifts.csv, check-trends.csv, and for each rule that
+    does not hold the heatmap of its head.
     In a pipe, prints check.csv; with --json check.json. If GITHUB_ACTIONS is true, prints an annotation for each rule
     that does not hold. Command-line options override the file.
 
@@ -49,6 +49,7 @@ def check(
     from attncli.inputs.yaml_file import read_yaml, validate
     from attncli.studies.check.compute import texts_of
     from attncli.studies.check.rules import read_rules
+    from attncli.studies.check.trends import checkpoints_of_rules
 
     document = read_yaml(rules)
     section = validate(document, file_section())
@@ -56,7 +57,8 @@ def check(
     merged, texts, selection = options_of(section, model)
     files = OutputOptions(**vars(output), format=options.format)
     common = CommonOptions(merged, texts, selection, files, console, given=typed(model, output))
-    study = CheckStudy(options, file, rules, document.values, output.force)
+    checkpoints = checkpoints_of_rules(file, merged.model)
+    study = CheckStudy(options, file, rules, document.values, output.force, checkpoints)
     checked = run_study(study, common, texts=texts_of(file)).checked
     for line in github(rules, checked, os.environ):
         sys.stderr.write(f"{escaped(line)}\n")

@@ -13,6 +13,7 @@ from attncli.studies.check.rules.sections import (
     ClassSection,
     LimitsSection,
     RulesSection,
+    TrendSection,
 )
 
 _READING = ("words", "special", "max_tokens", "generate", "add_bos", "batch_tokens")
@@ -36,7 +37,7 @@ def options_of(read: RulesSection, model: ModelOptions) -> tuple[EditedModelOpti
 def rules_schema() -> dict[str, Any]:
     """Return the JSON Schema of the file."""
     schema = file_section().model_json_schema()
-    sorts: list[dict[str, Any]] = [sort.model_json_schema() for sort in (AttentionSection, ClassSection)]
+    sorts: list[dict[str, Any]] = [sort.model_json_schema() for sort in (AttentionSection, ClassSection, TrendSection)]
     budget, limits = BudgetSection.model_json_schema(), LimitsSection.model_json_schema()
     budget["properties"] |= dict.fromkeys(measure_names(), limits)
     schema["properties"]["rules"]["items"] = {"anyOf": [{"type": "string"}, *sorts, budget]}

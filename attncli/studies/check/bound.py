@@ -69,7 +69,7 @@ class Binder:
         self._inputs = dict(zip(texts, inputs, strict=True))
         self._model_kinds = [kind for kind in KINDS if any(key[0] == kind for key in heads)]
 
-    def measure(self, rule: MeasureRule, all_texts: TextIndices) -> BoundMeasure:
+    def measure(self, rule: RuleT, all_texts: TextIndices) -> "Bound[RuleT, TextIndices]":
         """Return a rule about a measure or a class with its heads and texts; none if it is about random tokens."""
         if needs_probe(rule):
             return Bound(rule, self._find_heads(rule), ())

@@ -56,6 +56,9 @@ def _details(verdict: Verdict, checked: Checked) -> list[str]:
             f"{drift.kind} {drift.layer}.{drift.head} {drift.metric}: {drift.baseline} → {drift.now}"
             for drift in checked.drifts
         ]
+    if verdict.sort == "trend":
+        points = (point for point in checked.trends if point.rule == verdict.name)
+        return [f"{point.checkpoint}: {point.metric} {point.value}" for point in points]
     return []
 
 

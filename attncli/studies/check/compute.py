@@ -10,10 +10,11 @@ from attncli.studies.check.baseline import Recorded, compare, recorded_metrics
 from attncli.studies.check.bound import Binder, MeasureRule, needed_rows
 from attncli.studies.check.measures import Measures, Values, measure_verdict
 from attncli.studies.check.probe import Probe, probe_verdict
-from attncli.studies.check.result import Checked, Drift, Verdict
+from attncli.studies.check.result import Checked, Drift, TrendPoint, Verdict
 from attncli.studies.check.retrieval import RetrievalMeasures, retrieval_verdict, with_written_tokens
 from attncli.studies.check.rules.kinds import AttentionRule, BaselineRule, RuleFile, needs_probe, needs_written
 from attncli.studies.check.suites import judge_suite
+from attncli.studies.check.trend_series import TrendSeries
 from attncli.studies.check.words import ChosenRows, attention_verdict
 from attncli.studies.repeated.result import SCORES
 
@@ -75,10 +76,11 @@ class Checker:
         sinks += [self._retrieval] if self._bound_retrieval else []
         return [*sinks, self._measures] if self._measures.needed else sinks
 
-    def result(self, probe: Probe | None = None) -> tuple[Checked, Values]:
+    def result(self, probe: Probe | None = None, trends: TrendSeries | None = None) -> tuple[Checked, Values]:
         """Return the verdicts in the order of the file, and the numbers that a baseline holds.
 
-        probe  scores on repeated random tokens, which the baseline holds too; needed if `probes` says so
+        probe   scores on repeated random tokens, which the baseline holds too; needed if `probes` says so
+        trends  the measures of rules about checkpoints, if there are any
         """
         tolerance = self._file.tolerance
         maps = {(attention.text, attention.kind): attention for attention in self._chosen.result(self._prepared.inputs)}
@@ -88,6 +90,10 @@ class Checker:
         verdicts += [retrieval_verdict(bound, self._retrieval, tolerance) for bound in self._bound_retrieval]
         if probe is not None:
             verdicts += [probe_verdict(bound, probe, tolerance) for bound in self._bound_probes]
+        points: list[TrendPoint] = []
+        if trends is not None:
+            of_trends, points = trends.verdicts(tolerance)
+            verdicts += of_trends
         verdicts.sort(key=lambda verdict: verdict.line)
         suites = [judge_suite(suite, rows, tolerance) for suite in self._suites]
         verdicts += [suite.verdict for suite in suites]
@@ -102,4 +108,4 @@ class Checker:
         cases = tuple(case for suite in suites for case in suite.cases)
         heads = tuple(head for suite in suites for head in suite.heads)
         notes = tuple(note for suite in suites for note in suite.notes)
-        return Checked(tuple(verdicts), cases, drifts, tolerance, heads, notes), numbers
+        return Checked(tuple(verdicts), cases, drifts, tolerance, heads, notes, tuple(points)), numbers

@@ -1,4 +1,4 @@
-"""Files of `check`: check.json, four tables, pictures of failed rules, and the file of a baseline."""
+"""Files of `check`: check.json, five tables, pictures of failed rules, and the file of a baseline."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -19,8 +19,9 @@ SCHEMA = "attncli.check/1"
 
 
 def tables(result: Checked) -> dict[str, dict[str, Array]]:
-    """Return the tables by file name; those of suites and drifts if they have rows."""
-    named = zip(("check", "check-cases", "check-heads", "check-drifts"), result.tables().values(), strict=True)
+    """Return the tables by file name; those of suites, drifts and trends if they have rows."""
+    names = ("check", "check-cases", "check-heads", "check-drifts", "check-trends")
+    named = zip(names, result.tables().values(), strict=True)
     return {name: table for name, table in named if name == "check" or len(table["kind"])}
 
 

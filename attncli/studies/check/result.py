@@ -9,7 +9,7 @@ import numpy as np
 from attncli.data.tokens import Array, Kind
 
 Quantifier = Literal["any", "all"]
-Sort = Literal["attention", "budget", "class", "suite", "baseline"]
+Sort = Literal["attention", "budget", "class", "suite", "baseline", "trend"]
 Half = Literal["choose", "score"]
 """The half of a suite that chooses the head, and the half that scores it."""
 BASELINE_SCHEMA = "attncli.baseline/1"
@@ -133,10 +133,27 @@ class Drift:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """The verdicts on a file of rules, the cases and heads of its suites, and the heads that drifted from its baseline.
+class TrendPoint:
+    """The measure of a trend at one checkpoint, of the head that decides; the fields are those of check-trends.csv."""
 
-    notes  what the numbers of suites do not show
+    rule: str
+    kind: Kind | None
+    layer: int | None
+    head: int | None
+    metric: str
+    checkpoint: str
+    step: int | None
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The verdicts on a file of rules, with the rows of the other tables.
+
+    cases, heads  cases and heads of suites
+    drifts        measures that drifted from the baseline
+    notes         what the numbers of suites do not show
+    trends        the measures of trends at each checkpoint
     """
 
     verdicts: tuple[Verdict, ...]
@@ -145,6 +162,7 @@ class Checked:
     tolerance: float = TOLERANCE
     heads: tuple[HeadOfSuite, ...] = ()
     notes: tuple[str, ...] = ()
+    trends: tuple[TrendPoint, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -157,12 +175,13 @@ class Checked:
         return tuple(verdict for verdict in self.verdicts if not verdict.holds)
 
     def tables(self) -> dict[str, dict[str, Array]]:
-        """Return the tables of rules, cases of suites, heads of suites, and measures that drifted."""
+        """Return the tables of rules, cases of suites, heads of suites, measures that drifted, and trends."""
         return {
             "rules": _table(self.verdicts, Verdict),
             "cases": _table(self.cases, Case),
             "heads": _table(self.heads, HeadOfSuite),
             "drifts": _table(self.drifts, Drift),
+            "trends": _table(self.trends, TrendPoint),
         }
 
 

@@ -21,11 +21,11 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from rich.console import RenderableType
 
     from attncli.data import Attention, RunInfo, Text
+    from attncli.engine.checkpoints import Checkpoint
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request
     from attncli.studies.check.baseline import Recorded
-    from attncli.studies.check.compute import Checker
     from attncli.studies.check.measures import Values
     from attncli.studies.check.probe import Probe
     from attncli.studies.check.result import Checked
@@ -56,6 +56,7 @@ class CheckStudy(Study["CheckRun"]):
 
     file_name, contents  the file as it was named, and its plain values
     force                whether files of other kinds may be overwritten by a baseline or JUnit XML
+    checkpoints          the checkpoints of rules about trends, by step; other rules are about the last one
     """
 
     options: CheckOptions
@@ -63,6 +64,7 @@ class CheckStudy(Study["CheckRun"]):
     file_name: str
     contents: Mapping[str, Any]
     force: bool
+    checkpoints: tuple[Checkpoint, ...] = ()
     name = "check"
     group = CheckOptions
 
@@ -76,7 +78,8 @@ class CheckStudy(Study["CheckRun"]):
             {"file": suite.name, "cases": [case.part.values for case in suite.cases]} for suite in self.rules.suites
         ]
         options = {"record": self.options.record, "baseline": self.options.baseline}
-        return {"rules": self.contents, "suites": suites, **options}
+        series = {"checkpoints": [checkpoint.name for checkpoint in self.checkpoints]} if self.checkpoints else {}
+        return {"rules": self.contents, "suites": suites, **options, **series}
 
     def check(self, request: Request) -> None:
         """Raise UsageError or OutputError if a baseline or JUnit file is missing or must not be overwritten."""
@@ -120,16 +123,16 @@ class CheckStudy(Study["CheckRun"]):
 
     def run(self, execution: Execution) -> tuple[Collected, CheckRun]:
         """Return the run, the verdicts, and the maps of the rules that do not hold."""
-        from attncli.engine.passes import Pass
         from attncli.store import input_sha256
         from attncli.studies.check.baseline import check_same
         from attncli.studies.check.compute import Checker
         from attncli.studies.check.statistics import SEED
+        from attncli.studies.check.trend_series import TrendSeries
+        from attncli.studies.check.trends import TrendMeasures, earlier_checkpoints, prepared_pass
 
-        runner, request = execution.runner, execution.request
-        # rules about random tokens alone need no text
-        plan = runner.plan(request.capture)
-        prepared = execution.prepared if execution.texts else Pass.prepare(runner.loaded, plan, (), request)
+        measured, execution = earlier_checkpoints(execution, self.checkpoints, self.rules)
+        runner = execution.runner
+        prepared = prepared_pass(execution)
         info = replace(runner.loaded.run_info(prepared.plan.route), input_sha256=input_sha256(self.rules.texts))
         reading = {name: getattr(execution.request, name) for name in ("words", "special", "max_tokens")}
         reading |= {name: value for name in ("add_bos", "generate") if (value := getattr(execution.request, name))}
@@ -138,24 +141,28 @@ class CheckStudy(Study["CheckRun"]):
         checker = Checker(self.rules, prepared, execution.texts, rule, recorded)
         if recorded is not None:
             check_same(recorded, info, reading)
-        run = execution.run_pass(prepared, checker.sinks)
-        probe, without_probe = self._probe(execution, checker)
-        checked, numbers = checker.result(probe)
+        trends = TrendMeasures.of_file(self.rules, prepared, execution.texts)
+        run = execution.run_pass(prepared, [*checker.sinks, *trends.sinks])
+        probe, without_probe = self._probe(execution, checker.probes or trends.probes)
+        series = None
+        if trends.bound:
+            series = TrendSeries.of(self.checkpoints, [*measured, (trends.bound, trends.values(probe))])
+        checked, numbers = checker.result(probe, series)
         seed = SEED if checker.draws or probe is not None else None
         maps, notes = _failed_maps(execution, checked)
         notes = [*without_probe, *checked.notes, *notes]
         return replace(run, info=replace(run.info, seed=seed)), CheckRun(checked, numbers, info, reading, maps, notes)
 
-    def _probe(self, execution: Execution, checker: Checker) -> tuple[Probe | None, list[str]]:
+    def _probe(self, execution: Execution, needed: bool) -> tuple[Probe | None, list[str]]:
         """Return the scores on repeated random tokens if they are needed or recorded, and a note if there are none."""
         from attncli.studies.check.probe import run_probe
 
-        if not checker.probes and not self.options.record:
+        if not needed and not self.options.record:
             return None, []
         try:
             return run_probe(execution), []
         except UsageError as error:
-            if checker.probes:
+            if needed:
                 raise
             return None, [f"the baseline holds no scores on repeated random tokens: {error}"]
 

@@ -87,6 +87,8 @@ def _found(verdict: Verdict) -> str:
         return f"{_number(verdict.found)} {sign} {_number(verdict.than)}"
     if verdict.sort == "baseline" and verdict.found is not None:
         return f"{_number(verdict.found)}, was {_number(verdict.than)}"
+    if verdict.sort == "trend":
+        return f"{verdict.found:+.3f}"
     return _number(verdict.found)
 
 

@@ -179,7 +179,7 @@ def test_the_tolerance_is_a_key_of_the_file(file: Path, line: str, tolerance: fl
         (f"{HEAD}- all is well", "line 3, column 3: expected a rule such as 'sink < 0.9', 'no head uniform'"),
         (f"{HEAD}- sink < 1 in layer x", "line 3, column 3: expected heads such as any, all, 3.1 or layer 4-8"),
         (f"{HEAD}- entropi: {{max: 1}}", "line 3, column 3: unknown key 'entropi': did you mean 'entropy'"),
-        (f"{HEAD}- name: x", "line 3, column 3: no rule: expected from and to, is, or the name of a measure"),
+        (f"{HEAD}- name: x", "line 3, column 3: no rule: expected from and to, is, trend, or the name of a measure"),
         (f"{HEAD}- entropy: {{}}", "line 3, column 12: the rule demands nothing: give min, max or both"),
         (f"{HEAD}- entropy: {{max: x}}", "line 3, column 18: expected 'max' to be a number, got 'x'"),
         (f"{HEAD}- entropy: {{max: inf}}", "line 3, column 18: expected 'max' to be a finite number, got 'inf'"),

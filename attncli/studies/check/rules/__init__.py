@@ -15,6 +15,7 @@ from attncli.inputs.texts import jsonl_rows
 from attncli.inputs.yaml_file import Document, FilePosition, validate
 from attncli.studies.check.rules import kinds, sections
 from attncli.studies.check.rules.phrases import candidates, describe_heads, rule_of_line
+from attncli.studies.check.rules.trends import is_trend, trend_of_line
 
 
 def read_rules(document: Document, section: sections.RulesSection) -> kinds.RuleFile:
@@ -33,13 +34,15 @@ def read_rules(document: Document, section: sections.RulesSection) -> kinds.Rule
 def _rule(part: Document, texts: Mapping[str, Text]) -> kinds.Rule:
     values = part.values
     if isinstance(values, str):
-        return rule_of_line(part, values)
+        return trend_of_line(part, values) if is_trend(values) else rule_of_line(part, values)
     if not isinstance(values, dict) or not values:
         raise part.error((), "expected a rule: keys and values, or a line such as 'sink < 0.9'")
     if {"from", "to", "than"} & values.keys():
         return _attention(part, validate(part, sections.AttentionSection), texts)
     if {"is", "is-not"} & values.keys():
         return _class(part, validate(part, sections.ClassSection), texts)
+    if "trend" in values:
+        return _trend(part, validate(part, sections.TrendSection), texts)
     return _budget(part, texts)
 
 
@@ -81,16 +84,25 @@ def _class(part: Document, section: sections.ClassSection, texts: Mapping[str, T
     return kinds.check_textless(kinds.ClassRule(part, name, text, section.kind, heads, head_class, wanted))
 
 
+def _trend(part: Document, section: sections.TrendSection, texts: Mapping[str, Text]) -> kinds.TrendRule:
+    text = _rule_text(part, section, texts)
+    return kinds.check_textless(trend_of_line(part, section.trend, name=section.name, text=text, kind=section.kind))
+
+
 def _budget(part: Document, texts: Mapping[str, Text]) -> kinds.BudgetRule:
     metrics = [key for key in part.values if key in kinds.measure_names()]
     options = [field.alias or name for name, field in sections.BudgetSection.model_fields.items()]
     unknown = [key for key in part.values if key not in metrics and key not in options]
     if unknown or not metrics:
-        known = [*options, *kinds.measure_names(), *("from", "to", "than", "is", "is-not", "heads", "min", "max")]
+        known = [
+            *options,
+            *kinds.measure_names(),
+            *("from", "to", "than", "is", "is-not", "trend", "heads", "min", "max"),
+        ]
         key = unknown[0] if unknown else next(iter(part.values))
         hint = did_you_mean(key, known) if unknown else ""
         if not hint.startswith("did"):
-            hint = "expected from and to, is, or the name of a measure (attncli explain rules)"
+            hint = "expected from and to, is, trend, or the name of a measure (attncli explain rules)"
         raise part.error((key,), f"unknown key '{key}': {hint}" if unknown else f"no rule: {hint}", at_key=True)
     if len(metrics) > 1:
         raise part.error((metrics[1],), "a rule is about one measure: write a second rule", at_key=True)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from attncli import registry
 from attncli.data import Kind, Text
@@ -15,6 +15,12 @@ from attncli.studies.check.result import OFFSETS, PROBE_CLASSES, RETRIEVAL, TOLE
 from attncli.studies.check.rules.sections import TextSection
 from attncli.studies.patterns.result import CLASSES
 from attncli.studies.repeated.result import SCORES
+
+Direction = Literal["rises", "falls", "changes"]
+Span = Literal["neighbours", "any", "within", "ends"]
+"""Which checkpoints a trend compares: neighbouring ones, any two, any two within some steps, the first and the last."""
+RIGIDITY = "rigidity"
+"""The measure of trends that needs several texts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +69,26 @@ class ClassRule(Rule):
 
     of: str
     wanted: bool
+
+
+@dataclass(frozen=True, eq=False)
+class TrendRule(Rule):
+    """A rule that a measure does not change by more than `by` from a checkpoint to a later one; or that it does.
+
+    must    whether the change must be there, in any or in all of the heads; else it is an alarm
+    mean    whether the mean over the heads is measured
+    within  largest number of steps between two checkpoints, for the span `within`
+    steps   first and last step of the checkpoints that count; None for no limit
+    """
+
+    metric: str
+    direction: Direction
+    by: float
+    must: bool
+    mean: bool
+    span: Span
+    within: int
+    steps: tuple[int | None, int | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +183,11 @@ def check_metric(name: str) -> str:
     return name
 
 
+def is_category(name: str) -> bool:
+    """Return whether a measure is a position or another category, whose difference says nothing."""
+    return name not in SCORES and bool(registry.module("metrics", name).METRIC.category)
+
+
 def check_measure(name: str) -> str:
     """Return `name`; raise UsageError if a budget cannot limit it. Baselines hold no retrieval score, budgets may."""
     return name if name == RETRIEVAL else check_metric(name)
@@ -169,7 +200,7 @@ def measure_names() -> tuple[str, ...]:
 
 def needs_probe(rule: Rule) -> bool:
     """Return whether a rule is about repeated random tokens instead of a text."""
-    if isinstance(rule, BudgetRule):
+    if isinstance(rule, BudgetRule | TrendRule):
         return rule.metric in SCORES
     return isinstance(rule, ClassRule) and rule.of in PROBE_CLASSES
 

@@ -14,13 +14,13 @@ _PHRASE = re.compile(
     r"(?:(?P<layer>-?\d{1,6})\.(?P<head>-?\d{1,6})|layers?\s+(?P<first>-?\d{1,6})(?:-(?P<last>\d{1,6}))?)?"
 )
 _QUANTIFIERS: dict[str, Quantifier] = {"any": "any", "some": "any", "all": "all", "every": "all"}
-_KIND = r"(?:(?P<kind>encoder|decoder|cross)\s+)?"
+KIND_PHRASE = r"(?:(?P<kind>encoder|decoder|cross)\s+)?"
 _LIMIT = re.compile(
-    _KIND + r"(?P<metric>[\w-]+)\s*(?P<sign><=|>=|<|>)\s*(?P<number>\S+)(?:\s+(?:in|for)\s+(?P<heads>.+))?"
+    KIND_PHRASE + r"(?P<metric>[\w-]+)\s*(?P<sign><=|>=|<|>)\s*(?P<number>\S+)(?:\s+(?:in|for)\s+(?P<heads>.+))?"
 )
-_SINGLE_HEAD = re.compile(_KIND + r"head\s+(?P<head>-?\d+\.-?\d+)\s+is\s+(?P<negation>not\s+)?(?P<of>[\w-]+)")
+_SINGLE_HEAD = re.compile(KIND_PHRASE + r"head\s+(?P<head>-?\d+\.-?\d+)\s+is\s+(?P<negation>not\s+)?(?P<of>[\w-]+)")
 _HEADS = re.compile(
-    _KIND
+    KIND_PHRASE
     + r"(?P<quantifier>no|some|any|every|all)\s+heads?"
     + r"(?:\s+(?P<heads>(?:of|in)\s+.+?))?(?:\s+(?:is|are))?\s+(?P<of>[\w-]+)"
 )
@@ -83,7 +83,7 @@ def _parse_line(part: Document, line: str) -> Rule:
     kind: Any
     if match := _LIMIT.fullmatch(line):
         metric, kind = check_measure(match["metric"]), match["kind"]
-        limits = ((match["sign"], _number(match["number"])),)
+        limits = ((match["sign"], number_of(match["number"])),)
         return BudgetRule(part, line, None, kind, candidates([match["heads"] or "all"], "all"), metric, limits)
     if match := _SINGLE_HEAD.fullmatch(line):
         heads, kind = candidates([match["head"]], "all"), match["kind"]
@@ -95,7 +95,8 @@ def _parse_line(part: Document, line: str) -> Rule:
     raise UsageError(f"expected a rule such as {_FORMS}, got '{line}'")
 
 
-def _number(text: str) -> float:
+def number_of(text: str) -> float:
+    """Return the number of a phrase; raise UsageError if it is none."""
     try:
         value = float(text)
     except ValueError:

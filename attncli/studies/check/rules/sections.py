@@ -67,6 +67,15 @@ class ClassSection(Section):
     is_not: str | None = Field(None, alias="is-not")
 
 
+class TrendSection(Section):
+    """A rule about checkpoints: how much a measure may change from one to another."""
+
+    trend: str
+    name: str | None = None
+    text: TextValue | None = None
+    kind: TokenKind | None = None
+
+
 class SuiteSection(Section):
     """A separate file of many cases, and how many of them must hold."""
 
