@@ -791,7 +791,9 @@ def test_the_page_of_the_files_names_every_column(run_cli: RunCli) -> None:
     page = " ".join(run_cli("explain", "check.json").out.split())
     done = run_cli("check", suite("min-rate: 0"), "-q", "-o", "here")
     for table in (done.out, *(Path(f"here/check-{name}.csv").read_text() for name in ("cases", "heads"))):
-        assert ", ".join(rows(table)[0]) in page.replace("sort (attention, budget, class, suite, baseline)", "sort")
+        assert ", ".join(rows(table)[0]) in page.replace(
+            "sort (attention, budget, class, suite, baseline, trend)", "sort"
+        )
     assert "kind, layer, head, metric, baseline, now, tolerance" in page
 
 
