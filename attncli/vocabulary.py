@@ -61,6 +61,10 @@ PROBES = ("repeated",)
 PROBE_LENGTH = 50
 PROBE_SEEDS = 3
 SHUFFLE_SEEDS = 1
+LOG_METRICS = ("entropy_normalized", "sink", "previous_mass", "distance")
+"""Metrics that `log` measures by default."""
+LOG_PROBE_LENGTH = 25
+LOG_PROBE_SEQUENCES = 2
 CLUSTER_DISTANCE = 0.35
 REDUNDANT_DISTANCE = 0.1
 

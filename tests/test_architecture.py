@@ -24,7 +24,8 @@ USED_BY_CHECK = ("patterns", "repeated")
 USED_BY_PRUNE = ("importance",)
 USED_BY_ATTRIBUTE = ("flow", "highlight")
 USED_BY_FAITHFULNESS = ("attribute", "knockout")
-USED = (*USED_BY_CHECK, *USED_BY_PRUNE, *USED_BY_ATTRIBUTE, *USED_BY_FAITHFULNESS)
+USED_BY_LOG = ("heads",)
+USED = (*USED_BY_CHECK, *USED_BY_LOG, *USED_BY_PRUNE, *USED_BY_ATTRIBUTE, *USED_BY_FAITHFULNESS)
 OTHER_STUDIES = sorted(
     path.parent.name
     for path in PACKAGE.glob("studies/*/__init__.py")
@@ -53,6 +54,7 @@ LAYERS = (
     tuple(f"studies.{name}" for name in USED_BY_ATTRIBUTE),
     tuple(f"studies.{name}" for name in USED_BY_FAITHFULNESS),
     ("studies.faithfulness", "studies.view"),
+    tuple(f"studies.{name}" for name in USED_BY_LOG),
     tuple(f"studies.{name}" for name in OTHER_STUDIES),
     ("api",),
     ("cli",),

@@ -14,7 +14,7 @@ from attncli.stream.sums import Moments
 
 Tensor = torch.Tensor
 MAX_ROWS = 1024
-_TextsKey = tuple[tuple[int, ...], int]
+TextsKey = tuple[tuple[int, ...], int]
 """The texts of a batch, and the index of the one text of a piece (0 if it has all)."""
 
 
@@ -42,7 +42,7 @@ class HeadDistances:
 
     def __init__(self, heads: Selection, max_rows: int = MAX_ROWS) -> None:
         self._heads, self._max_rows = heads, max_rows
-        self._open: dict[tuple[Kind, int], dict[_TextsKey, _Pairs]] = {}
+        self._open: dict[tuple[Kind, int], dict[TextsKey, _Pairs]] = {}
         self._moments: dict[tuple[Kind, int], Moments] = {}
 
     def add(self, rows: Rows) -> None:
@@ -52,7 +52,7 @@ class HeadDistances:
             return
         numbers = self._heads[part.kind, part.layer]
         pairs = self._open.setdefault((part.kind, part.layer), {})
-        for piece, key in _pieces(part, numbers, self._max_rows):
+        for piece, key in sampled_pieces(part, numbers, self._max_rows):
             if key not in pairs:
                 pairs[key] = _Pairs(piece, len(numbers), max(part.query_lengths))
             pairs[key].add(piece)
@@ -86,7 +86,7 @@ def differentiation(distances: Array) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Piece:
+class SampledRows:
     """Some rows of some heads, of one text or of several texts with the same rows and keys.
 
     heads      index of each head among the heads to compare
@@ -105,14 +105,14 @@ class _Piece:
     real: Tensor
 
     @classmethod
-    def of(cls, heads: list[int], positions: Array, keys: Array, weights: Tensor, real: Tensor) -> _Piece:
+    def of(cls, heads: list[int], positions: Array, keys: Array, weights: Tensor, real: Tensor) -> SampledRows:
         weights = weights.double()
         total = weights.sum(-1)
         real = (real & (total > 0)).expand(total.shape)
         weights = torch.where(real[..., None], weights / total[..., None], 0.0)
         return cls(heads, positions, keys, weights, torch.xlogy(weights, weights).sum(-1), real.double())
 
-    def part(self, rows: Array, keys: Array) -> _Piece:
+    def part(self, rows: Array, keys: Array) -> SampledRows:
         """Return some of its rows over all of `keys`, with weight 0 on the keys that it lacks."""
         index = torch.from_numpy(rows).to(self.weights.device)
         weights = self.weights[:, :, index]
@@ -121,19 +121,19 @@ class _Piece:
             wider[..., torch.from_numpy(np.searchsorted(keys, self.keys)).to(index.device)] = weights
             weights = wider
         log_sums, real = self.log_sums[:, :, index], self.real[:, :, index]
-        return _Piece(self.heads, self.positions[rows], keys, weights, log_sums, real)
+        return SampledRows(self.heads, self.positions[rows], keys, weights, log_sums, real)
 
 
 class _Pairs:
     """The sums of all pairs of heads of some texts: [text, head, head] Σ JS over common rows, and their number."""
 
-    def __init__(self, first: _Piece, heads: int, length: int) -> None:
+    def __init__(self, first: SampledRows, heads: int, length: int) -> None:
         self.sums = first.weights.new_zeros((len(first.weights), heads, heads))
         self.rows = self.sums.clone()
         self._heads_at = np.zeros(length, np.int64)  # number of heads whose row at this position came
-        self.waiting: list[_Piece] = []  # pieces with rows that some heads still lack
+        self.waiting: list[SampledRows] = []  # pieces with rows that some heads still lack
 
-    def add(self, piece: _Piece) -> None:
+    def add(self, piece: SampledRows) -> None:
         """Compare the heads of a piece with each other and with the heads of waiting pieces."""
         for head in range(len(piece.heads) - 1):
             self._compare(piece, piece, head, slice(head + 1, None))
@@ -148,7 +148,7 @@ class _Pairs:
         missing = self._heads_at < self.sums.shape[1]
         self.waiting = [waiting for waiting in (*self.waiting, piece) if missing[waiting.positions].any()]
 
-    def _compare(self, piece: _Piece, other: _Piece, head: int, others: slice) -> None:
+    def _compare(self, piece: SampledRows, other: SampledRows, head: int, others: slice) -> None:
         """Add the divergences of one head of a piece from some heads of another piece."""
         weights, log_sums, real = (part[:, head, None] for part in (piece.weights, piece.log_sums, piece.real))
         common = real * other.real[:, others]
@@ -160,7 +160,7 @@ class _Pairs:
             total[:, second, first] += row_sum
 
 
-def _pieces(rows: Rows, numbers: tuple[int, ...], max_rows: int) -> Iterator[tuple[_Piece, _TextsKey]]:
+def sampled_pieces(rows: Rows, numbers: tuple[int, ...], max_rows: int) -> Iterator[tuple[SampledRows, TextsKey]]:
     """Yield the rows of a block that are compared: of all texts at once if they have the same positions."""
     heads = [numbers.index(head) for head in rows.heads]
     slices = rows.visibility.slices
@@ -170,7 +170,7 @@ def _pieces(rows: Rows, numbers: tuple[int, ...], max_rows: int) -> Iterator[tup
         chosen = slice(-slices[0].start % step, None, step)
         if len(positions[chosen]):
             weights, real = rows.weights[:, :, chosen], rows.real[..., chosen]
-            yield _Piece.of(heads, positions[chosen], keys, weights, real), (rows.texts, 0)
+            yield SampledRows.of(heads, positions[chosen], keys, weights, real), (rows.texts, 0)
         return
     for entry, length in enumerate(rows.query_lengths):
         positions, keys = (side[entry].cpu().numpy() for side in (rows.query_positions, rows.key_positions))
@@ -179,4 +179,4 @@ def _pieces(rows: Rows, numbers: tuple[int, ...], max_rows: int) -> Iterator[tup
             key_indices = np.flatnonzero(keys >= 0)
             row, key = (torch.from_numpy(index).to(rows.weights.device) for index in (row_indices, key_indices))
             weights, real = rows.weights[entry, None][:, :, row][..., key], rows.real[entry, None][..., row]
-            yield _Piece.of(heads, positions[row_indices], keys[key_indices], weights, real), (rows.texts, entry)
+            yield SampledRows.of(heads, positions[row_indices], keys[key_indices], weights, real), (rows.texts, entry)

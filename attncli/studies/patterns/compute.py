@@ -31,7 +31,7 @@ class ClassesSink(SinkGroup):
 
     def uniform(self) -> Table:
         """Return the numbers under uniform weights, for all heads."""
-        return _of_same_heads(self.observed.heads()[0], self._uniform.heads()[0])
+        return of_same_heads(self.observed.heads()[0]["sink"], self._uniform.heads()[0])
 
     def numbers(self) -> list[HeadValues]:
         """Return for each head the numbers that the rules of the classes need."""
@@ -69,7 +69,7 @@ class PatternsSink(SinkGroup):
         self._other_texts.feed()
         heads, std, share = self._classes.observed.heads()
         sinks = {"positional": self._position, **({} if shuffled is None else {"shuffled": shuffled})}
-        baselines = {name: _of_same_heads(heads, sink.heads()[0]) for name, sink in sinks.items()}
+        baselines = {name: of_same_heads(heads["sink"], sink.heads()[0]) for name, sink in sinks.items()}
         distances, numbers = self._classes.observed.distances(), self._classes.numbers()
         rigidity = _rigidity_scores(self._rigidity.result(), heads["sink"])
         layers = _by_layer(distances, {name: sink.distances() for name, sink in sinks.items()})
@@ -97,17 +97,17 @@ def _some_special(inputs: Sequence[Input]) -> bool:
     return any(side.special.any() for side in sides) and not any(side.special.all() for side in sides)
 
 
-def _of_same_heads(heads: Table, baseline: Table) -> Table:
-    """Return the numbers of a baseline for the same heads; if it has a single head for a layer, all heads get it."""
-    rows = {key: row for row, key in enumerate(head_keys(baseline["sink"]))}
-    firsts: dict[tuple[Kind, int], int] = {}
-    for (kind, layer, _), row in rows.items():
-        firsts.setdefault((kind, layer), row)
-    picked = [rows.get(key, firsts.get(key[:2])) for key in head_keys(heads["sink"])]
+def of_same_heads(heads: Scores, baseline: Table) -> Table:
+    """Return the numbers of a baseline for these heads; if it has a single head for a layer, all heads get it."""
     table = {}
-    for name, scores in heads.items():
-        values = [np.nan if row is None else baseline[name].values[row] for row in picked]
-        table[name] = replace(scores, values=np.array(values))
+    for name, scores in baseline.items():
+        rows = {key: row for row, key in enumerate(head_keys(scores))}
+        firsts: dict[tuple[Kind, int], int] = {}
+        for (kind, layer, _), row in rows.items():
+            firsts.setdefault((kind, layer), row)
+        picked = [rows.get(key, firsts.get(key[:2])) for key in head_keys(heads)]
+        values = [np.nan if row is None else scores.values[row] for row in picked]
+        table[name] = replace(scores, values=np.array(values), coords=heads.coords)
     return table
 
 

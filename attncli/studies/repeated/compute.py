@@ -107,10 +107,10 @@ class RepeatedSink:
         more  further fields of `Repeated`
         """
         return Repeated(
-            heads=self._scores("mean", 0),
-            baselines={"uniform": self._scores("mean", 1), "shuffled": shuffled._scores("mean", 0)},
+            heads=self.scores("mean", 0),
+            baselines={"uniform": self.scores("mean", 1), "shuffled": shuffled.scores("mean", 0)},
             lengths=tuple(self.lengths),
-            std=self._scores("std", 0) if len(self.lengths) > 1 else {},
+            std=self.scores("std", 0) if len(self.lengths) > 1 else {},
             **more,
         )
 
@@ -138,7 +138,7 @@ class RepeatedSink:
                 sums["targets"] = counts.sum(2)
         return sums
 
-    def _scores(self, moment: Literal["mean", "std"], variant: int) -> dict[str, Scores]:
+    def scores(self, moment: Literal["mean", "std"], variant: int) -> dict[str, Scores]:
         """Return one entry per head; `variant`: 0 observed, 1 uniform."""
         names = [*SCORES, *(name + ALL_ROWS for name in SCORES)]
         coords, values = self._table.rows(moment, (2, len(names)))

@@ -82,26 +82,17 @@ class ProbeStudy(Study[ResultT]):
 
     def _read(self, execution: Execution) -> tuple[int, Pass, Repeated]:
         """Return the number of tokens before the passages, the pass over the repeated tokens, and the scores."""
-        from attncli.engine.passes import Pass
         from attncli.inputs.repeated_inputs import RepeatedTokens
-        from attncli.studies.repeated.compute import RepeatedSink
+        from attncli.studies.repeated.passes import decoder_alone, read_twice
 
-        runner, request = execution.runner, replace(execution.request, keep_maps=False)
+        runner = execution.runner
         tokens = RepeatedTokens.of(runner.loaded)
-        if tokens.source is not None:
-            if request.choice.kinds not in (None, ("decoder",)):
-                raise UsageError("the probe of an encoder-decoder is of its decoder: leave out --kind, or name decoder")
-            request = replace(request, choice=replace(request.choice, kinds=("decoder",)))
-        passages, plan = self._passages(tokens), runner.plan(request.capture)
-        passes, sinks = [], []
-        for repeated in (True, False):
-            batches = tokens.batches(passages, request.batch_tokens, repeated)
-            passes.append(Pass.prepare(runner.loaded, plan, batches, request))
-            sinks.append(RepeatedSink(len(tokens.start), [len(passage.ids) for passage in passages]))
-            passes[-1].gather(execution.track, more=[sinks[-1]])
+        request, passages = decoder_alone(tokens, execution.request), self._passages(tokens)
+        (first, observed), (_, shuffled) = (
+            read_twice(runner, tokens, passages, request, execution.track, again) for again in (True, False)
+        )
         seeds = () if self.passages else tuple(range(self.options.sequences))
-        result = sinks[0].result(sinks[1], seeds=seeds, passages=self.passages)
-        return len(tokens.start), passes[0], result
+        return len(tokens.start), first, observed.result(shuffled, seeds=seeds, passages=self.passages)
 
     def _passages(self, tokens: RepeatedTokens) -> list[Passage]:
         if self.passages:

@@ -1,0 +1,59 @@
+"""How far the rows of a layer are from their mean row, while they stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from attncli.data import Array, Kind, Rows, Selection
+from attncli.stream.head_distance import SampledRows, TextsKey, divergence, sampled_pieces
+from attncli.stream.protocol import selected
+from attncli.stream.sums import Moments
+
+MOST_ROWS = 128
+
+
+class RowsToMean:
+    """A sink for `rows_to_mean` of each layer, as `attncli explain rows_to_mean` defines it; over texts the mean.
+
+    Rows are kept until their layer ends: of each text at most `max_rows` evenly spread ones.
+
+    heads  the heads that count, by kind and layer
+    """
+
+    def __init__(self, heads: Selection, max_rows: int = MOST_ROWS) -> None:
+        self._heads, self._max_rows = heads, max_rows
+        self._open: dict[tuple[Kind, int], dict[TextsKey, list[SampledRows]]] = {}
+        self._moments: dict[tuple[Kind, int], Moments] = {}
+
+    def add(self, rows: Rows) -> None:
+        part = selected(rows, self._heads)
+        if part is None:
+            return
+        texts = self._open.setdefault((part.kind, part.layer), {})
+        for piece, key in sampled_pieces(part, self._heads[part.kind, part.layer], self._max_rows):
+            texts.setdefault(key, []).append(piece)
+
+    def end_layer(self, kind: Kind, layer: int) -> None:
+        for pieces in self._open.pop((kind, layer), {}).values():
+            self._moments.setdefault((kind, layer), Moments(())).add(_rows_to_mean(pieces))
+
+    def result(self) -> Mapping[tuple[Kind, int], float]:
+        """Return the number of each layer, in nat; NaN if no row has any weight."""
+        return {key: float(moments.mean) for key, moments in self._moments.items()}
+
+
+def _rows_to_mean(pieces: list[SampledRows]) -> Array:
+    """Return the mean divergence of all rows of the pieces from their mean row, for each text: [text]."""
+    keys = np.unique(np.concatenate([piece.keys for piece in pieces]))
+    wide = [piece.part(np.arange(len(piece.positions)), keys) for piece in pieces]
+    weights = torch.cat([piece.weights.flatten(1, 2) for piece in wide], dim=1)
+    logs = torch.cat([piece.log_sums.flatten(1) for piece in wide], dim=1)
+    real = torch.cat([piece.real.flatten(1) for piece in wide], dim=1)
+    count = real.sum(1)
+    mean = (weights * real[..., None]).sum(1, keepdim=True) / count[:, None, None]
+    divergences = divergence(weights, mean, logs, torch.xlogy(mean, mean).sum(-1))
+    values: Array = ((divergences * real).sum(1) / count).cpu().numpy()
+    return values

@@ -1,0 +1,60 @@
+"""Options of `attncli log`, and of what is measured at one step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from attncli import registry
+from attncli.options import StudyOptions, option
+from attncli.studies.patterns.options import Thresholds
+from attncli.vocabulary import LOG_METRICS, LOG_PROBE_LENGTH, LOG_PROBE_SEQUENCES
+
+
+@dataclass(frozen=True)
+class SnapshotOptions:
+    """What is measured at one step.
+
+    metrics     names of the metrics of heads; positions and other categories have no mean, so they are refused
+    probe       number of random tokens that are read twice, for the scores of heads that copy; 0 for no such pass
+    sequences   number of sequences of random tokens, drawn with the seeds 0, 1, …
+    states      whether to measure how similar the hidden states of tokens are, by one more plain forward pass
+    thresholds  thresholds of the classes of heads
+    """
+
+    metrics: Sequence[str] = LOG_METRICS
+    probe: int = LOG_PROBE_LENGTH
+    sequences: int = LOG_PROBE_SEQUENCES
+    states: bool = True
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+
+@dataclass(frozen=True)
+class LogOptions(StudyOptions):
+    """What is measured of every checkpoint."""
+
+    metric: list[str] | None = option(
+        "Log",
+        f"metric of heads; may be repeated (default: {', '.join(LOG_METRICS)})",
+        metavar="NAME",
+        complete=partial(registry.names, "metrics"),
+    )
+    probe_length: int = option(
+        "Log",
+        "random tokens that causal models read twice, for heads that copy; 0: none",
+        metavar="N",
+        default=LOG_PROBE_LENGTH,
+    )
+    sequences: int = option(
+        "Log",
+        "number of sequences of random tokens, drawn with the seeds 0, 1, …",
+        metavar="N",
+        default=LOG_PROBE_SEQUENCES,
+    )
+
+    @property
+    def measured(self) -> SnapshotOptions:
+        """What is measured of each checkpoint."""
+        names = [name.strip() for value in self.metric or () for name in value.split(",")]
+        return SnapshotOptions(names or LOG_METRICS, self.probe_length, self.sequences)
