@@ -33,6 +33,11 @@ class Checkpoint:
         """The last part of the path."""
         return Path(self.path).name
 
+    @property
+    def label(self) -> str:
+        """The step, or the name of a checkpoint without one."""
+        return self.name if self.step is None else str(self.step)
+
 
 def is_pattern(model: str | None) -> bool:
     """Return whether the name of a model is a pattern of folders, such as `runs/checkpoint-*`."""

@@ -45,6 +45,7 @@ def panel_page(
     kinds: KindNames,
     size: PanelSize,
     room: tuple[int, int] = (0, 0),
+    right: int = 0,
 ) -> tuple[FigureLayout, dict[Kind, list[tuple[float, float]]]]:
     """Return a page of equal panels in rows, and for each kind the top left corners of its panels.
 
@@ -52,6 +53,7 @@ def panel_page(
 
     counts  number of panels of each kind
     room    pixels above the first and below the last row, for colour bars and a legend
+    right   pixels on the right of all panels, for a colour bar
     """
     several = len(counts) > 1
     heading = _HEADING if several else 0
@@ -60,7 +62,7 @@ def panel_page(
     across, down = size.left + size.width + size.right, size.above + size.height + size.below
     rows = sum(-(-count // columns) for count in counts.values())
     height = header.height + len(counts) * heading + rows * down + sum(room)
-    page = FigureLayout.blank(2 * EDGE + size.start + columns * across, height, header)
+    page = FigureLayout.blank(2 * EDGE + size.start + columns * across + right, height, header)
     top: float = page.top + room[0]
     corners = {}
     for kind, count in counts.items():

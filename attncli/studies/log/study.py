@@ -1,0 +1,112 @@
+"""The study `log`: what heads show at each checkpoint of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+from attncli.engine.progress import untracked
+from attncli.engine.report import Report
+from attncli.engine.study import Study
+from attncli.errors import ModelError, UsageError
+from attncli.options import SelectionOptions
+from attncli.studies.log.options import LogOptions
+
+if TYPE_CHECKING:  # the help of the command line needs no NumPy
+    from rich.table import Table
+
+    from attncli.data import Input
+    from attncli.engine.checkpoints import Checkpoint
+    from attncli.engine.collected import Collected
+    from attncli.engine.execution import Execution
+    from attncli.engine.request import Request
+    from attncli.studies.log.result import Snapshot
+    from attncli.studies.log.series import LogSeries
+
+
+@dataclass(frozen=True)
+class LogStudy(Study["LogSeries"]):
+    """What the heads of every checkpoint show on the same texts.
+
+    checkpoints  the checkpoints in the order of their steps
+    """
+
+    options: LogOptions = field(default_factory=LogOptions)
+    checkpoints: tuple[Checkpoint, ...] = ()
+    name = "log"
+    group = LogOptions
+
+    def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
+        if from_saved_run:
+            raise UsageError("log runs models on texts, and --from has none: leave it out")
+        return self
+
+    def resolved(self) -> dict[str, Any]:
+        return {**super().resolved(), "checkpoints": [checkpoint.name for checkpoint in self.checkpoints]}
+
+    def check(self, request: Request) -> None:
+        from attncli.studies.log.snapshot import check_snapshot
+
+        check_snapshot(self.options.measured, request)
+        if request.generate:
+            raise UsageError(
+                "--generate: each checkpoint would read a text of its own; generate one, give it as --text"
+            )
+
+    def run(self, execution: Execution) -> tuple[Collected, LogSeries]:
+        """Return the run of the first checkpoint over the texts, and the snapshots of all; one model at a time."""
+        from attncli.engine.checkpoints import check_same_heads
+        from attncli.engine.runner import merge_infos
+        from attncli.studies.log.series import LogSeries
+
+        runs: list[Collected] = []
+        snapshots: list[Snapshot] = []
+        with execution.track("measuring", len(self.checkpoints), "checkpoints") as advance:
+            for checkpoint in self.checkpoints:
+                run, shown = self._snapshot(execution, checkpoint)
+                names = self.checkpoints[0].name, checkpoint.name
+                check_same_heads((snapshots or [shown])[0].heads, shown.heads, names)
+                check_same_tokens((runs or [run])[0].inputs, run.inputs, names)
+                runs.append(run)
+                snapshots.append(shown)
+                advance(1)
+        info = replace(merge_infos([run.info for run in runs]), model=execution.arguments["name"])
+        notes = dict.fromkeys(note for shown in snapshots for note in shown.notes)
+        return replace(runs[0], info=info).with_notes(*notes), LogSeries(self.checkpoints, snapshots)
+
+    def _snapshot(self, execution: Execution, checkpoint: Checkpoint) -> tuple[Collected, Snapshot]:
+        """Load a checkpoint and return what it shows; raise ModelError that names it if it cannot be measured."""
+        from attncli.engine.runner import load_runner
+        from attncli.studies.log.snapshot import take_snapshot
+
+        runner = load_runner({**execution.arguments, "name": checkpoint.path})
+        if runner.loaded.is_encoder_decoder and any(text.target is None for text in execution.texts):
+            raise UsageError("each checkpoint would read a target that it writes itself: give one with --target")
+        own = replace(execution, load=lambda: runner, track=untracked)
+        try:
+            return take_snapshot(own, self.options.measured, checkpoint.step, checkpoint.name)
+        except ModelError as error:
+            raise ModelError(f"{checkpoint.name}: {error}") from error
+
+    def report(self, result: LogSeries, run: Collected) -> Report:
+        from attncli.studies.log.report import log_report
+
+        return log_report(result, run)
+
+    def terminal(self, result: LogSeries, run: Collected) -> Iterator[Table]:
+        from attncli.studies.log.terminal import log_tables
+
+        return log_tables(result)
+
+
+def check_same_tokens(first: tuple[Input, ...], other: tuple[Input, ...], names: tuple[str, str]) -> None:
+    """Raise UsageError if two checkpoints read the texts as different tokens."""
+    pieces = [
+        [side.pieces for text in texts for side in (text.source, text.target) if side] for texts in (first, other)
+    ]
+    if pieces[0] != pieces[1]:
+        raise UsageError(
+            f"'{names[0]}' and '{names[1]}' read the texts as different tokens: "
+            "expected checkpoints of one model, give a pattern that matches only these"
+        )
