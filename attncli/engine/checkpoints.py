@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 from attncli.data.described import counted
 from attncli.data.tokens import Array
 from attncli.errors import UsageError
+from attncli.paths import what_is_at
 
 _CONFIGS = ("config.json", "adapter_config.json")
 
@@ -41,21 +43,35 @@ class Checkpoint:
 
 def is_pattern(model: str | None) -> bool:
     """Return whether the name of a model is a pattern of folders, such as `runs/checkpoint-*`."""
-    return model is not None and glob.has_magic(model) and not Path(model).exists()
+    return model is not None and glob.has_magic(model) and not _exists(model)
 
 
 def find_checkpoints(pattern: str) -> tuple[Checkpoint, ...]:
     """Return the model folders that match a pattern, by step; raise UsageError if there is none."""
-    matches = glob.glob(str(Path(pattern).expanduser()))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    # methods of Path take no absolute pattern, and fail for the home of an unknown user
+    matches = glob.glob(os.path.expanduser(pattern))  # noqa: PTH111, PTH207
     folders = [path for path in matches if any(Path(path, name).is_file() for name in _CONFIGS)]
     if not folders:
         found = f"its {counted(len(matches), 'match')} hold no {_CONFIGS[0]}" if matches else "nothing matches"
         raise UsageError(f"--model '{pattern}' is a pattern of model folders, but {found}: give another pattern")
-    return tuple(sorted(map(checkpoint_at, folders), key=_order))
+    return tuple(sorted(map(_checkpoint, folders), key=_order))
 
 
-def checkpoint_at(path: str) -> Checkpoint:
-    """Return the checkpoint of a folder."""
+def checkpoints_of(model: str) -> tuple[Checkpoint, ...]:
+    """Return the checkpoints that a pattern matches, or a single one for the name or the folder of a model."""
+    if is_pattern(model):
+        return find_checkpoints(model)
+    return (_checkpoint(model) if _exists(model) else Checkpoint(model, None),)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return what_is_at(path) != "nothing"
+    except UsageError:  # the system refuses such a path
+        return False
+
+
+def _checkpoint(path: str) -> Checkpoint:
     numbers = re.findall(r"\d+", Path(path).name)
     return Checkpoint(path, int(numbers[-1]) if numbers else None)
 

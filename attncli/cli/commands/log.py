@@ -1,7 +1,5 @@
 """`attncli log`: what heads show at each checkpoint of a training."""
 
-from pathlib import Path
-
 from attncli.cli.run_study import CommonOptions, run_study
 from attncli.errors import UsageError
 from attncli.options import PictureOptions
@@ -25,15 +23,10 @@ def log(common: CommonOptions, options: LogOptions, pictures: PictureOptions) ->
     Example: attncli log --model demo:decoder --text "The cat sat on the mat because it was warm."
     """
     # imported here: the help needs no NumPy
-    from attncli.engine.checkpoints import Checkpoint, checkpoint_at, find_checkpoints, is_pattern
+    from attncli.engine.checkpoints import checkpoints_of
 
     if common.output.save_maps:
         raise UsageError(
             "--save-maps: log keeps no maps; save those of one checkpoint with attncli heatmap --save-maps"
         )
-    model = common.model.model or DEFAULT_MODEL
-    if is_pattern(model):
-        checkpoints = find_checkpoints(model)
-    else:
-        checkpoints = (checkpoint_at(model) if Path(model).is_dir() else Checkpoint(model, None),)
-    run_study(LogStudy(options, checkpoints), common, pictures)
+    run_study(LogStudy(options, checkpoints_of(common.model.model or DEFAULT_MODEL)), common, pictures)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -25,6 +24,7 @@ from attncli.plotting.panels import PanelSize, panel_page
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, with_fixed_style
 from attncli.studies.log.series import LogSeries
 from attncli.studies.patterns.result import CLASSES
+from attncli.studies.repeated.result import SCORES
 
 _SIZE = PanelSize(width=256, height=170, left=44, above=30, below=54, right=22)
 _LEGEND_ROOM = 44
@@ -32,7 +32,7 @@ _CLASS_LEGEND = 84
 _MOST_LAYERS = 8
 """Most layers in the legend of colours."""
 _MOST_NAMES, _LONGEST_NAME = 4, 14
-_WIDE_HEADS, _NARROW_HEADS, _WIDEST_COLUMN = 420, 160, 26
+_WIDE_HEADS, _NARROW_HEADS, _WIDEST_COLUMN = 286, 160, 26
 
 Units = Mapping[str, tuple[str, tuple[float | None, float | None]]]
 """Unit, least and largest possible value of each number."""
@@ -63,7 +63,7 @@ def draw_lines(series: LogSeries, units: Units, *, model: str = "", note: str = 
         left, top = corners[kind][-1]
         axes = page.axes(left, top, _SIZE.width - _CLASS_LEGEND, _SIZE.height)
         _draw_classes(axes, series, kind, axis)
-        axis.finish(axes)
+        axis.finish(axes, ticks=3)
         axes.set_title("heads of each class", **style(SUBTITLE, loc="left", pad=6))
     page.legend(_handles(colours), corners[next(iter(names))][0][0], page.top + 8)
     return page.figure
@@ -80,7 +80,8 @@ def _is_defined(series: LogSeries, kind: Kind, name: str) -> bool:
 
 
 def _title(name: str, unit: str) -> str:
-    return name.replace("_", " ") + (f" ({unit})" if unit not in ("", "1") else "")
+    read_twice = " (random tokens read twice)" if name in SCORES else ""
+    return name.replace("_", " ") + (f" ({unit})" if unit not in ("", "1") else "") + read_twice
 
 
 def _limit(axes: Axes, least: float | None, largest: float | None) -> None:
@@ -102,6 +103,7 @@ def _handles(colours: Mapping[int, str]) -> list[Line2D]:
     layers = list(colours)
     chosen = np.unique(np.linspace(0, len(layers) - 1, min(len(layers), _MOST_LAYERS)).round().astype(int))
     thick = [Line2D([], [], color=colours[layers[at]], linewidth=1.8, label=f"layer {layers[at]}") for at in chosen]
+    thick[0].set_label(f"mean over the heads of layer {layers[0]}")
     thin = Line2D([], [], color=FAINT, linewidth=0.5, label="single heads")
     return [*thick, thin, Line2D([], [], color=FAINT, linewidth=0.8, linestyle="--", label="uniform attention")]
 
@@ -168,16 +170,16 @@ class StepAxis:
         axes.tick_params(labelsize=SMALL, colors=INK, width=0.6, length=3)
         axes.set_xlabel(self.title, **style(SUBTITLE))
 
-    def finish(self, axes: Axes) -> None:
-        """Give a panel its axes and labels."""
+    def finish(self, axes: Axes, ticks: int = 5) -> None:
+        """Give a panel its axes and labels, with at most about this many ticks."""
         axes.set_frame_on(True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         if self.names:
-            every = -(-len(self.positions) // _MOST_NAMES)
+            every = -(-len(self.positions) // min(_MOST_NAMES, ticks))
             axes.set_xticks(self.positions[::every], self.names[::every], **style(SMALL))
         else:
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(ticks, integer=True))
         axes.set_xlabel(self.title, **style(SUBTITLE))
         axes.tick_params(labelsize=SMALL, colors=INK, width=0.6, length=3)
 

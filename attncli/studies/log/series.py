@@ -47,7 +47,7 @@ class LogSeries(Tabulated):
     @property
     def numbers(self) -> tuple[str, ...]:
         """The names of the numbers of heads: scores of the probe, then metrics."""
-        return (*self.snapshots[0].scores, *self.snapshots[0].metrics)
+        return (*reversed(self.snapshots[0].scores), *self.snapshots[0].metrics)
 
     @property
     def layer_numbers(self) -> tuple[str, ...]:
@@ -130,8 +130,10 @@ class Change:
         return f"layer {self.layer}" if self.head is None else f"{self.layer}.{self.head}"
 
 
-ABRUPT_RANGE, ABRUPT_STEPS, LEAST_CHANGE = 0.5, 0.25, 0.1
-"""Least share of the range, largest share of the steps, and least share of the largest value of an abrupt change."""
+ABRUPT_RANGE, ABRUPT_STEPS = 0.5, 0.25
+"""Least share of the range, and largest share of the steps, of an abrupt change."""
+LEAST_CHANGE = 0.1
+"""Least size of an abrupt change; of values above 1, least share of the largest."""
 
 
 def largest_changes(series: LogSeries) -> Iterator[Change]:
@@ -150,7 +152,7 @@ def largest_changes(series: LogSeries) -> Iterator[Change]:
                 at, column = found
                 before, after = values[at : at + 2, column].tolist()
                 spread = float(np.nanmax(values[:, column]) - np.nanmin(values[:, column]))
-                least = LEAST_CHANGE * float(np.nanmax(np.abs(values[:, column])))
+                least = LEAST_CHANGE * max(1.0, float(np.nanmax(np.abs(values[:, column]))))
                 size = abs(after - before)
                 quick = shares[at] <= ABRUPT_STEPS and size >= max(least, ABRUPT_RANGE * spread) > 0
                 layer, head = int(table["layer"][rows[column]]), None if layers else int(table["head"][rows[column]])
