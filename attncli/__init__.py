@@ -52,6 +52,9 @@ if TYPE_CHECKING:
     from attncli.studies.highlight.result import Highlight
     from attncli.studies.importance.result import Importance
     from attncli.studies.knockout.result import Knockout
+    from attncli.studies.log.compute import log
+    from attncli.studies.log.result import Snapshot
+    from attncli.studies.log.series import LogSeries
     from attncli.studies.patterns.options import Thresholds
     from attncli.studies.patterns.result import Patterns
     from attncli.studies.prune.result import Pruning
@@ -75,9 +78,9 @@ __all__ += [
     "HeadsResult",
     "Highlight",
 ]
-__all__ += ["HighlightPage", "Importance", "Knockout", "Page", "Patterns", "PictureArguments", "Pruning"]
-__all__ += ["RankedHeads", "Repeated", "Segments", "Thresholds", "Watch", "__version__"]
-__all__ += ["capture", "compare", "load", "load_pruned", "open", "watch"]
+__all__ += ["HighlightPage", "Importance", "Knockout", "LogSeries", "Page", "Patterns", "PictureArguments", "Pruning"]
+__all__ += ["RankedHeads", "Repeated", "Segments", "Snapshot", "Thresholds", "Watch", "__version__"]
+__all__ += ["capture", "compare", "load", "load_pruned", "log", "open", "watch"]
 __all__ += ["Edit", "block", "mean", "patch", "permute", "replace", "scale", "temperature", "uniform", "window", "zero"]
 
 _HOMES = {
@@ -101,6 +104,9 @@ _HOMES = {
     "attncli.studies.compare.result": ("Comparison",),
     "attncli.studies.find.result": ("RankedHeads",),
     "attncli.studies.knockout.result": ("Knockout",),
+    "attncli.studies.log.compute": ("log",),
+    "attncli.studies.log.result": ("Snapshot",),
+    "attncli.studies.log.series": ("LogSeries",),
     "attncli.studies.flow.report": ("FlowResult",),
     "attncli.studies.flow.result": ("Flow",),
     "attncli.studies.flow.options": ("FlowOptions",),

@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.resources
 import io
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -105,6 +106,21 @@ def demo_dirs() -> dict[str, Path]:
     """The folders of the bundled models by name: encoder, decoder, seq2seq, classifier."""
     demo = REPO / "attncli" / "demo"
     return {name: demo / name for name in ("encoder", "decoder", "seq2seq", "classifier")}
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory, demo_dirs: dict[str, Path]) -> Path:
+    """Three checkpoints on the way from zero weights to demo:decoder, whose names do not sort as their steps."""
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path_factory.mktemp("runs")
+    weights = load_file(demo_dirs["decoder"] / "model.safetensors")
+    for step, share in ((20, 0.5), (3, 0.0), (100, 1.0)):
+        checkpoint = shutil.copytree(demo_dirs["decoder"], folder / f"checkpoint-{step}")
+        save_file(
+            {name: share * value for name, value in weights.items()}, checkpoint / "model.safetensors", {"format": "pt"}
+        )
+    return folder
 
 
 @pytest.fixture(autouse=True)

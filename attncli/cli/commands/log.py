@@ -13,8 +13,10 @@ def log(common: CommonOptions, options: LogOptions, pictures: PictureOptions) ->
 
     --model is a pattern of model folders, such as 'runs/checkpoint-*', in the order of the last number in their names;
     every checkpoint reads the same texts, and one model at a time is in memory. Measures metrics and the class of each
-    head, in causal models the scores of heads that copy (attncli explain induction), and how alike the rows and the
-    hidden states of each layer are. So it shows when induction heads appear, and when attention collapses.
+    head, in causal models the scores of heads that copy (attncli explain induction), how much of a head is the same in
+    every text (attncli explain rigidity), and how alike the rows and the hidden states of each layer are. So it shows
+    when induction heads appear, and when attention collapses. With --held-out, texts that the model was not trained on:
+    whether heads are more rigid on those of --file, a sign of overfitting, with intervals over texts.
 
     Writes log.json, log.csv (a row per checkpoint and head), log-layers.csv, log-changes.csv (the largest change of
     each number between neighbouring checkpoints), and the pictures log.png (lines by step) and log-heads.png (all
@@ -24,9 +26,12 @@ def log(common: CommonOptions, options: LogOptions, pictures: PictureOptions) ->
     """
     # imported here: the help needs no NumPy
     from attncli.engine.checkpoints import checkpoints_of
+    from attncli.inputs.texts import parse_texts, read_texts
 
     if common.output.save_maps:
         raise UsageError(
             "--save-maps: log keeps no maps; save those of one checkpoint with attncli heatmap --save-maps"
         )
-    run_study(LogStudy(options, checkpoints_of(common.model.model or DEFAULT_MODEL)), common, pictures)
+    held_out = () if options.held_out is None else tuple(parse_texts(list(read_texts(options.held_out, None))))
+    checkpoints = checkpoints_of(common.model.model or DEFAULT_MODEL)
+    run_study(LogStudy(options, checkpoints, held_out), common, pictures)

@@ -18,7 +18,7 @@ from attncli.data.kinds import KNOWN, KindNames
 from attncli.data.labels import escape_invisible
 from attncli.plotting.axis import join_parts
 from attncli.plotting.cells import DRAWN, UNDEFINED, Cells, draw_cells
-from attncli.plotting.colours import COLOURS, palette
+from attncli.plotting.colours import COLOURS, DIVERGING, palette
 from attncli.plotting.layout import BAR_ROOM, HeadRows, legend_style
 from attncli.plotting.panels import PanelSize, panel_page
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, with_fixed_style
@@ -80,16 +80,18 @@ def _is_defined(series: LogSeries, kind: Kind, name: str) -> bool:
 
 
 def _title(name: str, unit: str) -> str:
-    read_twice = " (random tokens read twice)" if name in SCORES else ""
-    return name.replace("_", " ") + (f" ({unit})" if unit not in ("", "1") else "") + read_twice
+    score = " score" if name in SCORES else ""
+    return name.replace("_", " ") + score + (f" ({unit})" if unit not in ("", "1") else "")
 
 
 def _limit(axes: Axes, least: float | None, largest: float | None) -> None:
-    """Give shares the axis from 0 to 1, and other numbers that cannot be negative one that begins at 0."""
+    """Give shares the axis from 0 to 1, other numbers from 0 up one that begins there, and the rest a line at 0."""
     if (least, largest) == (0.0, 1.0):
         axes.set_ylim(-0.02, 1.02)
     elif least == 0.0:
         axes.set_ylim(bottom=0)
+    elif least is not None:
+        axes.axhline(0, color=FAINT, linewidth=0.6)
 
 
 def _layer_colours(series: LogSeries) -> dict[int, str]:
@@ -205,17 +207,17 @@ def draw_heads(series: LogSeries, units: Units, *, model: str = "", note: str = 
             axes = page.axes(left, top, width, rows[kind].height)
             values = series.values(name)[:, heads["kind"] == kind].T
             unit, ends = units[name]
-            scale = Normalize(0, 1) if ends == (0.0, 1.0) else Normalize(*_ends(values))
+            is_share = ends == (0.0, 1.0)
+            low, high = (0.0, 1.0) if is_share else _ends(values, ends[0])
             state = np.where(np.isfinite(values), DRAWN, UNDEFINED).astype(np.uint8)
             cells = rows[kind].cells(Cells(np.nan_to_num(values).astype(np.float32), state))
-            drawn = draw_cells(axes, cells, scale, COLOURS)
-            own = "" if ends == (0.0, 1.0) else f", {scale.vmin:.3g} to {scale.vmax:.3g}"
+            drawn = draw_cells(axes, cells, Normalize(low, high), DIVERGING if low < 0 else COLOURS)
+            own = "" if is_share else f", {low:.3g} to {high:.3g}"
             axes.set_title(f"{_title(name, unit)}{own}", **style(SUBTITLE, loc="left", pad=6))
             axis.mark_columns(axes)
             if left == corners[kind][0][0]:
                 rows[kind].write_labels(axes)
-            if ends == (0.0, 1.0) and image is None:
-                image = drawn
+            image = drawn if is_share and image is None else image
     if image is not None:
         first = next(iter(corners.values()))
         page.colour_bar(page.axes(max(left for left, _ in first), first[0][1], width, size.height), image, "share (1)")
@@ -227,7 +229,7 @@ def _of_kind(heads: Mapping[str, Array], kind: Kind) -> tuple[Array, Array]:
     return heads["layer"][of_kind], heads["head"][of_kind]
 
 
-def _ends(values: Array) -> tuple[float, float]:
-    """Return the ends of a scale for these values, which begins at 0 unless some are negative."""
-    low, high = min(0.0, float(np.nanmin(values))), float(np.nanmax(values))
-    return low, high if high > low else low + 1.0
+def _ends(values: Array, least: float | None) -> tuple[float, float]:
+    """Return the ends of a scale for these values: from 0 on, or with 0 in the middle if they may be negative."""
+    reach = float(np.nanmax(np.abs(values))) or 1.0
+    return (0.0 if least == 0.0 else -reach), reach

@@ -20,6 +20,7 @@ class SnapshotOptions:
     probe       number of random tokens that are read twice, for the scores of heads that copy; 0 for no such pass
     sequences   number of sequences of random tokens, drawn with the seeds 0, 1, …
     states      whether to measure how similar the hidden states of tokens are, by one more plain forward pass
+    rigidity    whether to measure how much of a head is the same in every text
     thresholds  thresholds of the classes of heads
     """
 
@@ -27,6 +28,7 @@ class SnapshotOptions:
     probe: int = LOG_PROBE_LENGTH
     sequences: int = LOG_PROBE_SEQUENCES
     states: bool = True
+    rigidity: bool = True
     thresholds: Thresholds = field(default_factory=Thresholds)
 
 
@@ -51,6 +53,13 @@ class LogOptions(StudyOptions):
         "number of sequences of random tokens, drawn with the seeds 0, 1, …",
         metavar="N",
         default=LOG_PROBE_SEQUENCES,
+    )
+
+    held_out: str | None = option(
+        "Log",
+        "texts that the model was not trained on, as for --file: whether heads are more rigid on those of --file "
+        "(attncli explain rigidity)",
+        metavar="PATH",
     )
 
     @property

@@ -24,6 +24,11 @@ _OF_LAYERS = {
         "Dong et al. 2021",
     ),
 }
+_RIGIDITY = {
+    "rigidity": "How much of a head is the same whatever the text says, as the other texts show?",
+    "rigidity_held_out": "How much of a head on held-out texts is its map by position in the texts of the training?",
+    "rigidity_difference": "How much more rigid is the head on texts of the training than on held-out ones?",
+}
 
 
 def log_report(series: LogSeries, run: Collected) -> Report:
@@ -61,6 +66,8 @@ def described(series: LogSeries) -> dict[str, dict[str, Any]]:
         entries[name] = (metric.unit, list(metric.range), metric.question, metric.source)
     for name, question in questions().items():
         entries[name] = ("1", [0.0, 1.0], question, "Olsson et al. 2022")
+    for name, question in _RIGIDITY.items():
+        entries[name] = ("1", [-1.0 if name.endswith("difference") else 0.0, 1.0], question, "")
     entries |= _OF_LAYERS
     keys = "unit", "range", "question", "source"
     names = (*series.numbers, *series.layer_numbers)

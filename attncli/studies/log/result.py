@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 STATES = ("cosine", "rank_one_distance")
 """Numbers of the hidden states after a layer."""
 ROWS_TO_MEAN = "rows_to_mean"
+RIGIDITY = ("rigidity", "rigidity_held_out", "rigidity_difference")
+"""How much of a head is the same in every text; on texts of the training, on others, and the difference."""
 
 
 @checks_arguments
@@ -28,7 +30,7 @@ class Snapshot(Tabulated):
     step     the step of the training; None if it is unknown
     heads    columns of the table of heads: kind, layer, head, texts, queries; each metric, mean over the texts, and
              `<metric>_uniform`, the same of uniform attention; `class`, the strongest class of the head, or None; each
-             score of the probe and `<score>_uniform`
+             score of the probe and `<score>_uniform`; rigidity, and with held-out texts all of `rigidity_table`
     layers   columns of the table of layers: kind, layer, heads; the mean over heads of each of these numbers; of scores
              also `<score>_max`; rows_to_mean and rows_to_mean_uniform; cosine and rank_one_distance of the hidden
              states after the layer; and for each class how many heads have it as their strongest, `<class>_heads`
@@ -48,8 +50,8 @@ class Snapshot(Tabulated):
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """The names of the metrics and of the scores."""
-        return (*self.metrics, *self.scores)
+        """The names of the metrics and of the scores, and rigidity."""
+        return (*self.metrics, *self.scores, *(name for name in RIGIDITY if name in self.heads))
 
     def to_frame(self) -> pd.DataFrame:
         """Return the table of heads as a pandas table."""

@@ -13,7 +13,7 @@ from attncli.data.described import Tabulated, counted, listed
 from attncli.data.results import frame_of
 from attncli.data.tokens import Array
 from attncli.engine.checkpoints import Checkpoint, step_column
-from attncli.studies.log.result import ROWS_TO_MEAN, STATES, Snapshot
+from attncli.studies.log.result import RIGIDITY, ROWS_TO_MEAN, STATES, Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,8 +46,9 @@ class LogSeries(Tabulated):
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """The names of the numbers of heads: scores of the probe, then metrics."""
-        return (*reversed(self.snapshots[0].scores), *self.snapshots[0].metrics)
+        """The names of the numbers of heads: scores of the probe, metrics, rigidity."""
+        shown = self.snapshots[0]
+        return (*reversed(shown.scores), *shown.metrics, *(name for name in RIGIDITY if name in shown.heads))
 
     @property
     def layer_numbers(self) -> tuple[str, ...]:

@@ -8,22 +8,24 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from attncli.data import Array, Input, Kind, Metric, Scores, Selection
+from attncli.data import Array, Input, Kind, Metric, Scores, Selection, Text
 from attncli.data.layer_table import layer_table
 from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution, Source
 from attncli.engine.measuring import declarations
 from attncli.engine.request import Request, RunOptions, metric_names
+from attncli.engine.rigidity_table import rigidity_table
 from attncli.engine.runner import Runner
 from attncli.errors import UsageError
 from attncli.inputs.repeated_inputs import RepeatedTokens
 from attncli.inputs.texts import Texts, parse_texts
 from attncli.stream import Measure, SinkGroup
+from attncli.stream.rigidity import RigiditySink
 from attncli.stream.rows_to_mean import RowsToMean
 from attncli.stream.weights import UniformBaseline
 from attncli.studies.heads.similarity import state_numbers
 from attncli.studies.log.options import SnapshotOptions
-from attncli.studies.log.result import ROWS_TO_MEAN, STATES, Snapshot
+from attncli.studies.log.result import RIGIDITY, ROWS_TO_MEAN, STATES, Snapshot
 from attncli.studies.patterns.classes import too_short
 from attncli.studies.patterns.compute import ClassesSink, of_same_heads
 from attncli.studies.patterns.result import CLASSES, NUMBERS, HeadKey, head_keys
@@ -42,19 +44,22 @@ def snapshot(
     *,
     step: int | None = None,
     name: str | None = None,
+    held_out: Texts | None = None,
     **run_options: Unpack[RunOptions],
 ) -> Snapshot:
     """Return what the heads of a loaded model show on some texts; the model stays as it is, also in training.
 
     model        what `attncli.load` returns; it may be in training mode
     step, name   the step of the training, and the name of the checkpoint; by default that of the model
+    held_out     texts that the model is not trained on: how much more rigid heads are on the others
     run_options  options of the forward pass, as in `attncli.RunOptions`: kind, layer and head select
     """
     options = options or SnapshotOptions()
     request = Request.of({**run_options, "keep_maps": True})
     check_snapshot(options, request)
     execution = Execution(request, parse_texts(text), load=lambda: model)
-    return take_snapshot(execution, options, step, model.loaded.name if name is None else name)[1]
+    others = () if held_out is None else tuple(parse_texts(held_out))
+    return take_snapshot(execution, options, step, model.loaded.name if name is None else name, others)[1]
 
 
 def check_snapshot(options: SnapshotOptions, request: Request) -> None:
@@ -77,16 +82,17 @@ def check_snapshot(options: SnapshotOptions, request: Request) -> None:
 
 
 def take_snapshot(
-    execution: Execution, options: SnapshotOptions, step: int | None, name: str
+    execution: Execution, options: SnapshotOptions, step: int | None, name: str, held_out: Sequence[Text] = ()
 ) -> tuple[Collected, Snapshot]:
     """Return the run over the texts of an execution, and what the heads show in it."""
     metrics = metric_names(options.metrics)
-    run, sink = execution.stream(lambda source: SnapshotSink(source, metrics))
+    run, sink = execution.stream(lambda source: SnapshotSink(source, metrics, options.rigidity or bool(held_out)))
     heads = sink.heads(options)
     notes = sink.notes(options)
     scores, problem = _scores(execution, options, head_keys_of(heads))
     heads |= scores
-    layers = _layers(heads, metrics, tuple(name for name in scores if not name.endswith("_uniform")))
+    heads |= sink.rigidity_columns(head_keys_of(heads), execution, held_out)
+    layers = _layers(heads, metrics)
     layers |= sink.smoothness(layers)
     if options.states:
         layers |= _states(execution, layers)
@@ -97,7 +103,7 @@ def take_snapshot(
 class SnapshotSink(SinkGroup):
     """A sink for the metrics and the class of each head, and how far the rows of each layer are from their mean."""
 
-    def __init__(self, source: Source, metrics: Sequence[str]) -> None:
+    def __init__(self, source: Source, metrics: Sequence[str], rigid: bool = True) -> None:
         heads: Selection = source.heads
         inputs: Sequence[Input] = source.inputs
         others: list[Metric] = [*declarations(name for name in metrics if name not in NUMBERS).values()]
@@ -106,7 +112,8 @@ class SnapshotSink(SinkGroup):
         self._measure, self._uniform = Measure(others, heads=heads), Measure(others, heads=heads)
         self._rows, self._uniform_rows = RowsToMean(heads), RowsToMean(heads)
         uniform = UniformBaseline(SinkGroup(self._uniform, self._uniform_rows), heads)
-        super().__init__(self._classes, self._measure, self._rows, uniform)
+        self._rigidity = RigiditySink() if rigid else None
+        super().__init__(self._classes, self._measure, self._rows, uniform, *([self._rigidity] if rigid else []))
 
     def heads(self, options: SnapshotOptions) -> Columns:
         """Return the columns of the table of heads, without scores of the probe."""
@@ -130,6 +137,21 @@ class SnapshotSink(SinkGroup):
             return ()
         names = " or ".join(name for name in CLASSES if name in untold)
         return (f"some texts are too short to tell {names}: no head has these classes; give longer texts",)
+
+    def rigidity_columns(self, keys: Sequence[HeadKey], execution: Execution, held_out: Sequence[Text]) -> Columns:
+        """Return the rigidity of heads; with held-out texts, which are read now, the difference and its interval."""
+        if self._rigidity is None:
+            return {}
+        training = self._rigidity.result()
+        if held_out:
+            other = RigiditySink()
+            execution.runner.prepare(held_out, replace(execution.request, keep_maps=False)).gather(more=[other])
+            table = rigidity_table(training, other.result(self._rigidity))
+        else:
+            table = {"rigidity": training.mean()}
+        rows = {key: row for row, key in enumerate(training.heads)}
+        order = np.array([rows[key] for key in keys])
+        return {name: values[order] for name, values in table.items() if name not in _HEAD}
 
     def smoothness(self, layers: Mapping[str, Array]) -> Columns:
         """Return rows_to_mean of each layer, and of uniform attention in it."""
@@ -166,19 +188,21 @@ def _scores(execution: Execution, options: SnapshotOptions, keys: Sequence[HeadK
     return columns, ()
 
 
-def _layers(heads: Columns, metrics: Sequence[str], scores: Sequence[str]) -> Columns:
+def _layers(heads: Columns, metrics: Sequence[str]) -> Columns:
     """Return the means over the heads of each layer, the largest scores, and how many heads have each class."""
     coords = {name: heads[name] for name in _HEAD}
-    numbers = {name: values for name, values in heads.items() if name not in (*_HEAD, "class")}
-    means = layer_table(coords, numbers)
+    names = [name for name in (*metrics, *SCORES) if name in heads]
+    names = [part for name in names for part in (name, f"{name}_uniform")]
+    means = layer_table(coords, {name: heads[name] for name in (*names, *RIGIDITY) if name in heads})
     table: Columns = {name: means[name] for name in ("kind", "layer", "heads")}
     of_layer = [
         (heads["kind"] == kind) & (heads["layer"] == layer)
         for kind, layer in zip(means["kind"], means["layer"], strict=True)
     ]
-    for name in numbers:
-        table[name] = means[name]
-        if name in scores:
+    for name in (*names, *RIGIDITY):
+        if name in means:
+            table[name] = means[name]
+        if name in SCORES:
             table[f"{name}_max"] = np.array([_largest(heads[name][rows]) for rows in of_layer])
     for name in CLASSES:
         table[f"{name}_heads"] = np.array([int(np.sum(heads["class"][rows] == name)) for rows in of_layer])

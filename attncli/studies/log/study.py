@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,7 +16,7 @@ from attncli.studies.log.options import LogOptions
 if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from rich.table import Table
 
-    from attncli.data import Input
+    from attncli.data import Input, Text
     from attncli.engine.checkpoints import Checkpoint
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
@@ -30,10 +30,12 @@ class LogStudy(Study["LogSeries"]):
     """What the heads of every checkpoint show on the same texts.
 
     checkpoints  the checkpoints in the order of their steps
+    held_out     texts that the model was not trained on
     """
 
     options: LogOptions = field(default_factory=LogOptions)
     checkpoints: tuple[Checkpoint, ...] = ()
+    held_out: tuple[Text, ...] = ()
     name = "log"
     group = LogOptions
 
@@ -43,7 +45,12 @@ class LogStudy(Study["LogSeries"]):
         return self
 
     def resolved(self) -> dict[str, Any]:
-        return {**super().resolved(), "checkpoints": [checkpoint.name for checkpoint in self.checkpoints]}
+        """Return the options that change the result: texts by their hash instead of the file that names them."""
+        from attncli.store import input_sha256
+
+        names = [checkpoint.name for checkpoint in self.checkpoints]
+        held_out = input_sha256(self.held_out) if self.held_out else None
+        return {**super().resolved(), "checkpoints": names, "held_out": held_out}
 
     def check(self, request: Request) -> None:
         from attncli.studies.log.snapshot import check_snapshot
@@ -54,12 +61,21 @@ class LogStudy(Study["LogSeries"]):
                 "--generate: each checkpoint would read a text of its own; generate one, give it as --text"
             )
 
+    def check_texts(self, texts: Sequence[Text]) -> None:
+        """Raise UsageError if there are too few texts to compare rigidity with that on held-out ones."""
+        if self.held_out and len(texts) < 2:
+            raise UsageError(
+                "--held-out compares heads with their map by position in other texts: give several texts with --file"
+            )
+
     def run(self, execution: Execution) -> tuple[Collected, LogSeries]:
         """Return the run of the first checkpoint over the texts, and the snapshots of all; one model at a time."""
         from attncli.engine.checkpoints import check_same_heads
+        from attncli.engine.paired_tests import FEWEST
         from attncli.engine.runner import merge_infos
         from attncli.studies.log.series import LogSeries
 
+        self.check_texts(execution.texts)
         runs: list[Collected] = []
         snapshots: list[Snapshot] = []
         with execution.track("measuring", len(self.checkpoints), "checkpoints") as advance:
@@ -73,6 +89,11 @@ class LogStudy(Study["LogSeries"]):
                 advance(1)
         info = replace(merge_infos([run.info for run in runs]), model=execution.arguments["name"])
         notes = dict.fromkeys(note for shown in snapshots for note in shown.notes)
+        few = min(len(execution.texts), len(self.held_out))
+        if self.held_out and few < FEWEST:
+            notes[f"{few} texts are too few for an interval of rigidity_difference: give {FEWEST} or more of each"] = (
+                None
+            )
         return replace(runs[0], info=info).with_notes(*notes), LogSeries(self.checkpoints, snapshots)
 
     def _snapshot(self, execution: Execution, checkpoint: Checkpoint) -> tuple[Collected, Snapshot]:
@@ -81,11 +102,12 @@ class LogStudy(Study["LogSeries"]):
         from attncli.studies.log.snapshot import take_snapshot
 
         runner = load_runner({**execution.arguments, "name": checkpoint.path})
-        if runner.loaded.is_encoder_decoder and any(text.target is None for text in execution.texts):
+        texts = (*execution.texts, *self.held_out)
+        if runner.loaded.is_encoder_decoder and any(text.target is None for text in texts):
             raise UsageError("each checkpoint would read a target that it writes itself: give one with --target")
         own = replace(execution, load=lambda: runner, track=untracked)
         try:
-            return take_snapshot(own, self.options.measured, checkpoint.step, checkpoint.name)
+            return take_snapshot(own, self.options.measured, checkpoint.step, checkpoint.name, self.held_out)
         except ModelError as error:
             raise ModelError(f"{checkpoint.name}: {error}") from error
 

@@ -30,14 +30,14 @@ def _means(series: LogSeries) -> Table:
 
     shown = series.snapshots[0]
     columns = [*(f"best {score}" for score in shown.scores), *(f"mean {metric}" for metric in shown.metrics)]
-    table = blank_table("all heads by checkpoint", ["checkpoint"], [name.replace("_", " ") for name in columns])
+    table = blank_table("all heads by checkpoint", ["step"], [name.replace("_", " ") for name in columns])
     count = len(series.checkpoints)
     chosen = np.unique(np.linspace(0, count - 1, min(count, _MOST_CHECKPOINTS)).round().astype(int))
     for index in chosen.tolist():
         heads = series.snapshots[index].heads
         values = [_of_defined(np.nanmax, heads[score]) for score in shown.scores]
         values += [_of_defined(np.nanmean, heads[metric]) for metric in shown.metrics]
-        add_row(table, [escaped(series.checkpoints[index].name), *map(three_digits, values)])
+        add_row(table, [escaped(series.checkpoints[index].label), *map(three_digits, values)])
     if len(chosen) < count:
         table.caption = Text(f"{len(chosen)} of {count} checkpoints; log.csv has all")
     return table
@@ -58,7 +58,5 @@ def _changes(series: LogSeries) -> Table:
         between = f"{escaped(change.first.label)} and {escaped(change.second.label)}"
         numbers = [three_digits(change.before), three_digits(change.after), f"{change.share_of_range:.0%}"]
         add_row(table, [change.number, head, between, *numbers])
-    table.caption = Text(
-        "of all heads (or layers), the one with the largest change; in noise one of many heads changes much too"
-    )
+    table.caption = Text("of all heads (or layers), the one with the largest change: one of many changes by chance")
     return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,21 +23,6 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def decoder() -> attncli.Model:
     return attncli.load("demo:decoder", head="auto-lm")
-
-
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory, demo_dirs: dict[str, Path]) -> Path:
-    """Three checkpoints on the way from zero weights to demo:decoder, whose names do not sort as their steps."""
-    from safetensors.torch import load_file, save_file
-
-    folder = tmp_path_factory.mktemp("runs")
-    weights = load_file(demo_dirs["decoder"] / "model.safetensors")
-    for step, share in ((20, 0.5), (3, 0.0), (100, 1.0)):
-        checkpoint = shutil.copytree(demo_dirs["decoder"], folder / f"checkpoint-{step}")
-        save_file(
-            {name: share * value for name, value in weights.items()}, checkpoint / "model.safetensors", {"format": "pt"}
-        )
-    return folder
 
 
 def test_losses_of_both_copies_are_those_of_a_plain_forward_pass(decoder: attncli.Model) -> None:
