@@ -26,7 +26,7 @@ PANELS = {
     "Look": ("find", "heatmap", "view", "highlight"),
     "Measure": ("stats", "patterns", "heads", "flow", "segments", "compare"),
     "Test": ("importance", "attribute", "faithfulness", "knockout", "prune"),
-    "Automate": ("run", "check"),
+    "Automate": ("run", "check", "log"),
     "Reference": ("info", "explain"),
 }
 """Commands by heading of the help; those that are not named here come last, under `OTHERS`."""

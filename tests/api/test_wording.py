@@ -54,7 +54,7 @@ def messages(folder: Path) -> Iterator[str]:
 
 def python_names() -> set[str]:
     """All arguments of public functions, and the fields of options."""
-    functions = [attncli.load, attncli.open, attncli.capture, attncli.compare, attncli.mean]
+    functions = [attncli.load, attncli.open, attncli.capture, attncli.compare, attncli.log, attncli.mean]
     functions += [
         value for cls in (attncli.Model, attncli.Run) for _, value in inspect.getmembers(cls, inspect.isfunction)
     ]

@@ -31,7 +31,7 @@ PANELS = {
     "Look": "find heatmap view highlight",
     "Measure": "stats patterns heads flow segments compare",
     "Test": "importance attribute faithfulness knockout prune",
-    "Automate": "run check",
+    "Automate": "run check log",
     "Reference": "info explain",
 }
 GROUPS = {
@@ -73,6 +73,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "importance",
         "info",
         "knockout",
+        "log",
         "patterns",
         "prune",
         "run",
@@ -109,6 +110,7 @@ ROWS = ("find", "heatmap", "highlight", "segments")
         "heatmap",
         "highlight",
         "importance",
+        "log",
         "patterns",
         "prune",
         "segments",

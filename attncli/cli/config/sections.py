@@ -13,7 +13,7 @@ from attncli.inputs.yaml_file import FilePath, JoinedText, Section, TextList
 from attncli.options import Option, key
 
 Group = TypeVar("Group")
-_FILES = ("file", "text_file", "chat", "segments", "mean_file")
+_FILES = ("file", "text_file", "chat", "segments", "mean_file", "held_out")
 """Options that name a file; it is found relative to the YAML file."""
 
 

@@ -34,6 +34,8 @@ _MOST_LAYERS = 8
 _MOST_NAMES, _LONGEST_NAME = 4, 14
 _WIDE_HEADS, _NARROW_HEADS, _WIDEST_COLUMN = 286, 160, 26
 
+_LABELS = {"cosine": "cosine of hidden states", "rank_one_distance": "rank one distance of hidden states"}
+
 Units = Mapping[str, tuple[str, tuple[float | None, float | None]]]
 """Unit, least and largest possible value of each number."""
 
@@ -80,8 +82,8 @@ def _is_defined(series: LogSeries, kind: Kind, name: str) -> bool:
 
 
 def _title(name: str, unit: str) -> str:
-    score = " score" if name in SCORES else ""
-    return name.replace("_", " ") + score + (f" ({unit})" if unit not in ("", "1") else "")
+    label = f"{name} score" if name in SCORES else _LABELS.get(name, name.replace("_", " "))
+    return label + (f" ({unit})" if unit not in ("", "1") else "")
 
 
 def _limit(axes: Axes, least: float | None, largest: float | None) -> None:

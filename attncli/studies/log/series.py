@@ -88,7 +88,7 @@ class LogSeries(Tabulated):
 
     def _lines(self) -> Iterable[str]:
         heads = counted(len(self.snapshots[0].heads["head"]), "head")
-        yield f"Log of {counted(len(self.checkpoints), 'checkpoint')}, {heads}"
+        yield f"LogSeries of {counted(len(self.checkpoints), 'checkpoint')}, {heads}"
         yield listed(self.numbers)
 
 

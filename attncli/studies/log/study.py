@@ -41,7 +41,7 @@ class LogStudy(Study["LogSeries"]):
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
         if from_saved_run:
-            raise UsageError("log runs models on texts, and --from has none: leave it out")
+            raise UsageError("log runs models on texts: leave out --from and --module")
         return self
 
     def resolved(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class LogStudy(Study["LogSeries"]):
         """Raise UsageError if there are too few texts to compare rigidity with that on held-out ones."""
         if self.held_out and len(texts) < 2:
             raise UsageError(
-                "--held-out compares heads with their map by position in other texts: give several texts with --file"
+                "--held-out compares heads with their map by position in other texts: give several texts, not one"
             )
 
     def run(self, execution: Execution) -> tuple[Collected, LogSeries]:
@@ -101,11 +101,12 @@ class LogStudy(Study["LogSeries"]):
         from attncli.engine.runner import load_runner
         from attncli.studies.log.snapshot import take_snapshot
 
-        runner = load_runner({**execution.arguments, "name": checkpoint.path})
+        is_loaded = execution.has_model and checkpoint.path == execution.arguments["name"]
+        runner = execution.runner if is_loaded else load_runner({**execution.arguments, "name": checkpoint.path})
         texts = (*execution.texts, *self.held_out)
         if runner.loaded.is_encoder_decoder and any(text.target is None for text in texts):
             raise UsageError("each checkpoint would read a target that it writes itself: give one with --target")
-        own = replace(execution, load=lambda: runner, track=untracked)
+        own = replace(execution, existing=None, load=lambda: runner, track=untracked)
         try:
             return take_snapshot(own, self.options.measured, checkpoint.step, checkpoint.name, self.held_out)
         except ModelError as error:

@@ -107,10 +107,10 @@ def test_python_gives_the_same_log_of_one_model(checkpoints: Path) -> None:
         (("-t", "a b", "--aggregate", "mean"), "snapshots are of single heads"),
         (("-t", "a b", "--generate", "2"), "each checkpoint would read a text of its own"),
         (("-t", "a b", "--save-maps"), "log keeps no maps"),
-        (("--from", "here"), "log runs models on texts, and --from has none"),
+        (("--from", "here"), "log runs models on texts: leave out --from"),
         (("-m", "demo:seq2seq", "-t", "a b"), "each checkpoint would read a target that it writes itself"),
         (("-t", "a b", "--held-out", "nowhere.txt"), "no such file: nowhere.txt"),
-        (("-t", "a b", "--held-out", "some.txt"), "give several texts with --file"),
+        (("-t", "a b", "--held-out", "some.txt"), "give several texts, not one"),
         (
             (
                 "-m",
@@ -219,7 +219,11 @@ def test_lines_are_at_their_steps_thin_for_heads_and_thick_for_layers() -> None:
     assert [line.get_linewidth() for line in lines] == [0.5] * 4 + [1.8] * 2
     assert lines[3].get_xdata().tolist() == [0, 100, 110, 1000]
     assert lines[3].get_ydata().tolist() == [0.2, 0.25, 0.9, 0.95]
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["sink", "cosine", "heads of each class"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "sink",
+        "cosine of hidden states",
+        "heads of each class",
+    ]
     assert [line.get_label() for line in figure.axes[2].lines] == ["mixed"]
     named = figures.draw_lines(series_of(RISE, [1, None, 2, 3]), UNITS)
     assert [label.get_text() for label in named.axes[0].get_xticklabels()][:2] == ["step-1", "step-None"]
