@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def step_column(steps: Sequence[int | None]) -> Array:
     return np.array(steps) if None not in steps else np.array(steps, dtype=float)
 
 
-def check_same_heads(first: dict[str, Array], other: dict[str, Array], names: tuple[str, str]) -> None:
+def check_same_heads(first: Mapping[str, Array], other: Mapping[str, Array], names: tuple[str, str]) -> None:
     """Raise UsageError if two checkpoints do not have the same heads.
 
     first, other  the columns kind, layer and head of each

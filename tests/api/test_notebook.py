@@ -55,8 +55,8 @@ MADE: dict[str, Make] = {
     "RankedHeads": lambda model, run: run.find("it", "mat"),
     "Repeated": lambda model, run: model.probe_repeated(4, 1),
     "Watch": lambda model, run: attncli.watch(torch.nn.MultiheadAttention(8, 2)),
-    "LogSeries": lambda model, run: attncli.log("demo:encoder", TEXT, "sink", layer=0),
-    "Snapshot": lambda model, run: attncli.log("demo:encoder", TEXT, "sink", layer=0).snapshots[0],
+    "LogSeries": lambda model, run: attncli.log("demo:encoder", TEXT, metrics="sink", layer=0),
+    "Snapshot": lambda model, run: attncli.log("demo:encoder", TEXT, metrics="sink", layer=0).snapshots[0],
     "Segments": lambda model, run: run.segments(spans={"cat": ["The cat"], "mat": ["the mat"]}),
 }
 PLAIN = {"KINDS", "RunOptions", "ZoomOptions", "FlowOptions", "HeadsOptions", "Thresholds", "__version__"}

@@ -238,7 +238,7 @@ CALLS = {
     "stats": "SOURCE ONE --metric sink --top-k 1 --format csv,json,jsonl,parquet",
     "patterns": "SOURCE ONE --shuffle-seeds 0 --format csv,json",
     "heads": "SOURCE -l 0 --shuffle-seeds 0 --format csv,json",
-    "log": "SOURCE ONE --held-out PRIVATE/texts.txt --metric sink --format csv,json",
+    "log": "-m PRIVATE/encoder -t a -t b ONE --held-out PRIVATE/texts.txt --metric sink --format csv,json",
     "flow": "SOURCE --format csv,json",
     "find": "SOURCE ONE --segments private/runs/parts.json --query 1 --key 0 --format csv,json",
     "segments": "SOURCE ONE --segments private/runs/parts.json --format csv,json",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Unpack
 
 from attncli.arguments import checked
@@ -20,7 +19,6 @@ from attncli.vocabulary import LOG_PROBE_LENGTH, LOG_PROBE_SEQUENCES
 def log(
     model: str,
     text: Texts,
-    metrics: str | Sequence[str] | None = None,
     *,
     probe_length: int = LOG_PROBE_LENGTH,
     sequences: int = LOG_PROBE_SEQUENCES,
@@ -30,13 +28,14 @@ def log(
     """Return what the heads of every checkpoint of a training show on the same texts, one model after another.
 
     model         pattern of model folders, such as "runs/checkpoint-*", or one model
-    metrics       names of metrics of heads; by default the main ones
     probe_length  number of random tokens that causal models read twice, for the scores of heads that copy; 0 for none
     sequences     number of sequences of random tokens, drawn with the seeds 0, 1, …
     held_out      texts that the model was not trained on: how much more rigid heads are on the others
-    run_options   options of the forward pass, as in `attncli.RunOptions`: kind, layer and head select
+    run_options   options of the forward pass, as in `attncli.RunOptions`: kind, layer and head select;
+                  `metrics` are the metrics of heads, by default the main ones
     Raise UsageError if nothing matches, or if the checkpoints have other heads or read other tokens.
     """
+    metrics = run_options.pop("metrics", None)
     names = [metrics] if isinstance(metrics, str) else metrics
     options = LogOptions(None if names is None else list(names), probe_length, sequences)
     others = () if held_out is None else tuple(parse_texts(held_out))

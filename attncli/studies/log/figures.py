@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +20,7 @@ from attncli.data.labels import escape_invisible
 from attncli.plotting.axis import join_parts
 from attncli.plotting.cells import DRAWN, UNDEFINED, Cells, draw_cells
 from attncli.plotting.colours import COLOURS, DIVERGING, palette
-from attncli.plotting.layout import BAR_ROOM, HeadRows, legend_style
+from attncli.plotting.layout import BAR_ROOM, EDGE, HeadRows, legend_style
 from attncli.plotting.panels import PanelSize, panel_page
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, with_fixed_style
 from attncli.studies.log.series import LogSeries
@@ -27,14 +28,16 @@ from attncli.studies.patterns.result import CLASSES
 from attncli.studies.repeated.result import SCORES
 
 _SIZE = PanelSize(width=256, height=170, left=44, above=30, below=54, right=22)
-_LEGEND_ROOM = 44
+_LEGEND_ROOM, _LEGEND_ENTRY = 44, 135
 _CLASS_LEGEND = 84
 _MOST_LAYERS = 8
 """Most layers in the legend of colours."""
 _MOST_NAMES, _LONGEST_NAME = 4, 14
-_WIDE_HEADS, _NARROW_HEADS, _WIDEST_COLUMN = 286, 160, 26
+_WIDE_HEADS, _NARROW_HEADS, _WIDEST_COLUMN = 286, 216, 26
 
 _LABELS = {"cosine": "cosine of hidden states", "rank_one_distance": "rank one distance of hidden states"}
+
+_STYLES = "thin lines: heads · thick lines: mean over the heads of a layer · dashed: uniform attention"
 
 Units = Mapping[str, tuple[str, tuple[float | None, float | None]]]
 """Unit, least and largest possible value of each number."""
@@ -52,7 +55,7 @@ def draw_lines(series: LogSeries, units: Units, *, model: str = "", note: str = 
         for kind in _kinds(series)
     }
     counts = {kind: len(of_kind) + 1 for kind, of_kind in names.items()}
-    lines = [model, join_parts(counted(len(series.checkpoints), "checkpoint"), note)]
+    lines = [model, join_parts(counted(len(series.checkpoints), "checkpoint"), note), _STYLES]
     page, corners = panel_page("heads by step", lines, counts, kinds, _SIZE, (_LEGEND_ROOM, 0))
     axis, colours = StepAxis.of(series), _layer_colours(series)
     for kind, of_kind in names.items():
@@ -67,7 +70,8 @@ def draw_lines(series: LogSeries, units: Units, *, model: str = "", note: str = 
         _draw_classes(axes, series, kind, axis)
         axis.finish(axes, ticks=3)
         axes.set_title("heads of each class", **style(SUBTITLE, loc="left", pad=6))
-    page.legend(_handles(colours), corners[next(iter(names))][0][0], page.top + 8)
+    room = max(2, int((page.width - 2 * EDGE) // _LEGEND_ENTRY))
+    page.legend(_handles(colours, min(_MOST_LAYERS, room)), EDGE, page.top + 8)
     return page.figure
 
 
@@ -102,14 +106,11 @@ def _layer_colours(series: LogSeries) -> dict[int, str]:
     return dict(zip(layers, palette(len(layers) + max(1, len(layers) // 8)), strict=False))
 
 
-def _handles(colours: Mapping[int, str]) -> list[Line2D]:
-    """Return what the legend names: some layers from the first to the last, single heads, uniform attention."""
+def _handles(colours: Mapping[int, str], most: int) -> list[Line2D]:
+    """Return the layers of the legend: at most this many, from the first to the last."""
     layers = list(colours)
-    chosen = np.unique(np.linspace(0, len(layers) - 1, min(len(layers), _MOST_LAYERS)).round().astype(int))
-    thick = [Line2D([], [], color=colours[layers[at]], linewidth=1.8, label=f"layer {layers[at]}") for at in chosen]
-    thick[0].set_label(f"mean over the heads of layer {layers[0]}")
-    thin = Line2D([], [], color=FAINT, linewidth=0.5, label="single heads")
-    return [*thick, thin, Line2D([], [], color=FAINT, linewidth=0.8, linestyle="--", label="uniform attention")]
+    chosen = np.unique(np.linspace(0, len(layers) - 1, min(len(layers), most)).round().astype(int)).tolist()
+    return [Line2D([], [], color=colours[layers[at]], linewidth=1.8, label=f"layer {layers[at]}") for at in chosen]
 
 
 def _draw_number(
@@ -121,7 +122,7 @@ def _draw_number(
     if name not in series.layer_numbers:
         values = series.values(name)
         for row in np.flatnonzero(heads["kind"] == kind).tolist():
-            look = {"color": colours[heads["layer"][row]], "linewidth": 0.5, "alpha": 0.6}
+            look: Any = {"color": colours[heads["layer"][row]], "linewidth": 0.5, "alpha": 0.6}
             axes.plot(axis.positions, values[:, row], marker=marker, markersize=2, **look)
     values = series.values(name, layers=True)
     of_kind = layers["kind"] == kind
@@ -214,8 +215,8 @@ def draw_heads(series: LogSeries, units: Units, *, model: str = "", note: str = 
             state = np.where(np.isfinite(values), DRAWN, UNDEFINED).astype(np.uint8)
             cells = rows[kind].cells(Cells(np.nan_to_num(values).astype(np.float32), state))
             drawn = draw_cells(axes, cells, Normalize(low, high), DIVERGING if low < 0 else COLOURS)
-            own = "" if is_share else f", {low:.3g} to {high:.3g}"
-            axes.set_title(f"{_title(name, unit)}{own}", **style(SUBTITLE, loc="left", pad=6))
+            own = "" if is_share else f", {low:.2g} to {high:.2g} {'' if unit == '1' else unit}"
+            axes.set_title(f"{_title(name, '')}{own}".rstrip(), **style(SUBTITLE, loc="left", pad=6))
             axis.mark_columns(axes)
             if left == corners[kind][0][0]:
                 rows[kind].write_labels(axes)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from attncli.engine.checkpoints import is_pattern
 from attncli.engine.collected import Collected
 from attncli.engine.measuring import declarations
 from attncli.engine.report import Drawing, Report
@@ -14,7 +15,9 @@ from attncli.studies.log.result import ROWS_TO_MEAN
 from attncli.studies.log.series import Change, LogSeries, changes_table, largest_changes
 from attncli.studies.repeated.compute import questions
 
-_OF_LAYERS = {
+_Entry = tuple[str, list[float | None], str, str]
+"""Unit, range, question and source of a number."""
+_OF_LAYERS: dict[str, _Entry] = {
     ROWS_TO_MEAN: ("nat", [0.0, 0.6931471805599453], "Do all tokens of a layer attend to the same keys?", ""),
     "cosine": ("1", [-1.0, 1.0], "Do the hidden states of the tokens of a layer still differ?", ""),
     "rank_one_distance": (
@@ -45,7 +48,7 @@ def log_report(series: LogSeries, run: Collected) -> Report:
         "checkpoints": [{"checkpoint": checkpoint.name, "step": checkpoint.step} for checkpoint in series.checkpoints],
         **{name: list(records(tables[table])) for name, table in _TABLES.items()},
     }
-    captions: dict[str, Any] = run.info.captions(run.mean_note)
+    captions: dict[str, Any] = {**run.info.captions(run.mean_note), "model": _title(run)}
     units = {name: (entry["unit"], tuple(entry["range"])) for name, entry in document["numbers"].items()}
     drawings = [
         Drawing("log", partial(figures.draw_lines, series, units, **captions)),
@@ -55,13 +58,19 @@ def log_report(series: LogSeries, run: Collected) -> Report:
     return Report(run.info, document, written, drawings, tuple(change_notes(changes)))
 
 
+def _title(run: Collected) -> str:
+    """Return the pattern of the checkpoints with the folder before it, as `*` alone says little."""
+    name = run.info.model
+    return "/".join(name.split("/")[-2:]) if is_pattern(name) else run.info.title
+
+
 _TABLES = {"changes": "log-changes", "heads": "log", "layers": "log-layers"}
 """The tables of the document, by their file names."""
 
 
 def described(series: LogSeries) -> dict[str, dict[str, Any]]:
     """Return unit, range, source and question of each number."""
-    entries = {}
+    entries: dict[str, _Entry] = {}
     for name, metric in declarations(series.snapshots[0].metrics).items():
         entries[name] = (metric.unit, list(metric.range), metric.question, metric.source)
     for name, question in questions().items():

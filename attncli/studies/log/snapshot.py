@@ -113,7 +113,8 @@ class SnapshotSink(SinkGroup):
         self._rows, self._uniform_rows = RowsToMean(heads), RowsToMean(heads)
         uniform = UniformBaseline(SinkGroup(self._uniform, self._uniform_rows), heads)
         self._rigidity = RigiditySink() if rigid else None
-        super().__init__(self._classes, self._measure, self._rows, uniform, *([self._rigidity] if rigid else []))
+        optional = [] if self._rigidity is None else [self._rigidity]
+        super().__init__(self._classes, self._measure, self._rows, uniform, *optional)
 
     def heads(self, options: SnapshotOptions) -> Columns:
         """Return the columns of the table of heads, without scores of the probe."""

@@ -89,11 +89,8 @@ class LogStudy(Study["LogSeries"]):
                 advance(1)
         info = replace(merge_infos([run.info for run in runs]), model=execution.arguments["name"])
         notes = dict.fromkeys(note for shown in snapshots for note in shown.notes)
-        few = min(len(execution.texts), len(self.held_out))
-        if self.held_out and few < FEWEST:
-            notes[f"{few} texts are too few for an interval of rigidity_difference: give {FEWEST} or more of each"] = (
-                None
-            )
+        if self.held_out and min(len(execution.texts), len(self.held_out)) < FEWEST:
+            notes[f"no interval of rigidity_difference: give {FEWEST} texts or more of each set"] = None
         return replace(runs[0], info=info).with_notes(*notes), LogSeries(self.checkpoints, snapshots)
 
     def _snapshot(self, execution: Execution, checkpoint: Checkpoint) -> tuple[Collected, Snapshot]:

@@ -86,7 +86,7 @@ def test_held_out_texts_give_the_difference_in_rigidity_with_intervals(logged: C
 
 
 def test_python_gives_the_same_log_of_one_model(checkpoints: Path) -> None:
-    series = attncli.log(f"{checkpoints}/checkpoint-100", TEXTS[0], "sink", probe_length=0, layer=1, head=0)
+    series = attncli.log(f"{checkpoints}/checkpoint-100", TEXTS[0], metrics="sink", probe_length=0, layer=1, head=0)
     assert (series.names, series.steps.tolist(), series.numbers) == (["checkpoint-100"], [100], ("sink", "rigidity"))
     assert list(largest_changes(series)) == []
     expected = attncli.load("demo:decoder").run(TEXTS[0]).stats("sink")["sink"].sel(layer=1, head=0)
