@@ -205,6 +205,7 @@ RIGHT_OF = {
     "Importance.scores": {"measure": "cosine"},
     "Model.with_edits": {"edits": [attncli.zero("0.0")]},
     "Pruning.at": {"order": "importance", "count": 1},
+    "LogSeries.values": {"name": "sink"},
     "Repeated.best": {"score": "induction"},
     "mean": {"heads": "0.0"},
     "patch": {"heads": "0.0", "text": "a cat"},
@@ -233,6 +234,7 @@ def instances(model: attncli.Model) -> dict[str, Any]:
     found += [model.prune(["a cat", "a dog"], rank_texts=["it sat", "it ran"], heads=1)]
     decoder = tiny("gpt2")
     found += [decoder.knockout("the cat sat on the"), decoder.attribute("the cat sat", "attention")]
+    found += [attncli.log("demo:encoder", "a cat", metrics="sink", layer=0)]
     found += [run.view(), run.info, attention.layers[0], run.segments(spans={"a": [(0, 1)], "cat": [(2, 5)]})]
     return {type(instance).__name__: instance for instance in found}
 

@@ -23,7 +23,7 @@ from attncli.plotting.colours import COLOURS, DIVERGING, palette
 from attncli.plotting.layout import BAR_ROOM, EDGE, HeadRows, legend_style
 from attncli.plotting.panels import PanelSize, panel_page
 from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, with_fixed_style
-from attncli.studies.log.series import LogSeries
+from attncli.studies.log.series import LogSeries, first_table
 from attncli.studies.patterns.result import CLASSES
 from attncli.studies.repeated.result import SCORES
 
@@ -81,7 +81,7 @@ def _kinds(series: LogSeries) -> list[Kind]:
 
 def _is_defined(series: LogSeries, kind: Kind, name: str) -> bool:
     layers = name in series.layer_numbers
-    of_kind = series.first_table(layers)["kind"] == kind
+    of_kind = first_table(series, layers)["kind"] == kind
     return bool(np.isfinite(series.values(name, layers)[:, of_kind]).any())
 
 
@@ -117,7 +117,7 @@ def _draw_number(
     axes: Axes, series: LogSeries, kind: Kind, name: str, axis: StepAxis, colours: Mapping[int, str]
 ) -> None:
     """Draw a number of the heads and layers of a kind."""
-    heads, layers = series.first_table(), series.first_table(layers=True)
+    heads, layers = first_table(series), first_table(series, layers=True)
     marker = "o" if len(series.checkpoints) == 1 else ""
     if name not in series.layer_numbers:
         values = series.values(name)
@@ -136,7 +136,7 @@ def _draw_number(
 
 def _draw_classes(axes: Axes, series: LogSeries, kind: Kind, axis: StepAxis) -> None:
     """Draw how many heads of a kind have each class as their strongest."""
-    of_kind = series.first_table(layers=True)["kind"] == kind
+    of_kind = first_table(series, layers=True)["kind"] == kind
     counts = {name: series.values(f"{name}_heads", layers=True)[:, of_kind].sum(1) for name in CLASSES}
     occurring = {name: values for name, values in counts.items() if values.any()}
     for (name, values), colour in zip(occurring.items(), palette(len(occurring) + 1), strict=False):
@@ -196,7 +196,7 @@ def draw_heads(series: LogSeries, units: Units, *, model: str = "", note: str = 
     Shares have the same colours in all panels; the title of another panel names the ends of its scale.
     """
     names = {kind: [name for name in series.numbers if _is_defined(series, kind, name)] for kind in _kinds(series)}
-    heads, count = series.first_table(), len(series.checkpoints)
+    heads, count = first_table(series), len(series.checkpoints)
     rows = {kind: HeadRows.of(*_of_kind(heads, kind)) for kind in names}
     wide = min(_WIDEST_COLUMN, max(1, _WIDE_HEADS // count))
     width = max(_NARROW_HEADS, wide * count)

@@ -13,6 +13,7 @@ from attncli.data.described import Tabulated, counted, listed
 from attncli.data.results import frame_of
 from attncli.data.tokens import Array
 from attncli.engine.checkpoints import Checkpoint, step_column
+from attncli.errors import UsageError, did_you_mean
 from attncli.studies.log.result import RIGIDITY, ROWS_TO_MEAN, STATES, Snapshot
 
 if TYPE_CHECKING:
@@ -55,12 +56,14 @@ class LogSeries(Tabulated):
         """The names of the numbers that only layers have."""
         return tuple(name for name in LAYER_NUMBERS if name in self.snapshots[0].layers)
 
-    def first_table(self, layers: bool = False) -> Mapping[str, Array]:
-        """Return the table of heads, or of layers, of the first checkpoint."""
-        return self.snapshots[0].layers if layers else self.snapshots[0].heads
-
     def values(self, name: str, layers: bool = False) -> Array:
-        """Return a number of all heads, or of all layers, at every checkpoint: [checkpoint, head]."""
+        """Return a number of all heads, or of all layers, at every checkpoint: [checkpoint, head].
+
+        name  a column of the table of heads, or of layers; raise UsageError if it has none of this name
+        """
+        known = [column for column, values in first_table(self, layers).items() if values.dtype.kind in "fi"]
+        if name not in known:
+            raise UsageError(f"unknown number '{name:.60}': {did_you_mean(name, known)}")
         return np.array([(shown.layers if layers else shown.heads)[name] for shown in self.snapshots])
 
     def table(self) -> dict[str, Array]:
@@ -90,6 +93,11 @@ class LogSeries(Tabulated):
         heads = counted(len(self.snapshots[0].heads["head"]), "head")
         yield f"LogSeries of {counted(len(self.checkpoints), 'checkpoint')}, {heads}"
         yield listed(self.numbers)
+
+
+def first_table(series: LogSeries, layers: bool = False) -> Mapping[str, Array]:
+    """Return the table of heads, or of layers, of the first checkpoint."""
+    return series.snapshots[0].layers if layers else series.snapshots[0].heads
 
 
 @dataclass(frozen=True)
@@ -143,7 +151,7 @@ def largest_changes(series: LogSeries) -> Iterator[Change]:
         return
     shares = _step_shares(series.steps)
     for layers, names in ((False, series.numbers), (True, series.layer_numbers)):
-        table = series.first_table(layers)
+        table = first_table(series, layers)
         for kind in dict.fromkeys(table["kind"].tolist()):
             rows = np.flatnonzero(table["kind"] == kind)
             for name in names:

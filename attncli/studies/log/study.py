@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from attncli.engine.progress import untracked
 from attncli.engine.report import Report
 from attncli.engine.study import Study
 from attncli.errors import ModelError, UsageError
@@ -95,6 +94,7 @@ class LogStudy(Study["LogSeries"]):
 
     def _snapshot(self, execution: Execution, checkpoint: Checkpoint) -> tuple[Collected, Snapshot]:
         """Load a checkpoint and return what it shows; raise ModelError that names it if it cannot be measured."""
+        from attncli.engine.progress import untracked
         from attncli.engine.runner import load_runner
         from attncli.studies.log.snapshot import take_snapshot
 
