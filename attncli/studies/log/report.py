@@ -54,7 +54,7 @@ def log_report(series: LogSeries, run: Collected) -> Report:
         Drawing("log", partial(figures.draw_lines, series, units, **captions)),
         Drawing("log-heads", partial(figures.draw_heads, series, units, **captions)),
     ]
-    written = {name: defined_columns(columns) for name, columns in tables.items()}
+    written = {name: defined_columns(columns) for name, columns in tables.items() if len(columns["kind"])}
     return Report(run.info, document, written, drawings, tuple(change_notes(changes)))
 
 
