@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from attncli.studies.patterns.options import Thresholds
     from attncli.studies.patterns.result import Patterns
     from attncli.studies.prune.result import Pruning
+    from attncli.studies.qk_map.result import QueryKeyMap
     from attncli.studies.repeated.result import Repeated
     from attncli.studies.segments.result import Segments
     from attncli.studies.view.result import Page
@@ -79,7 +80,7 @@ __all__ += [
     "Highlight",
 ]
 __all__ += ["HighlightPage", "Importance", "Knockout", "LogSeries", "Page", "Patterns", "PictureArguments", "Pruning"]
-__all__ += ["RankedHeads", "Repeated", "Segments", "Snapshot", "Thresholds", "Watch", "__version__"]
+__all__ += ["QueryKeyMap", "RankedHeads", "Repeated", "Segments", "Snapshot", "Thresholds", "Watch", "__version__"]
 __all__ += ["capture", "compare", "load", "load_pruned", "log", "open", "watch"]
 __all__ += ["Edit", "block", "mean", "patch", "permute", "replace", "scale", "temperature", "uniform", "window", "zero"]
 
@@ -118,6 +119,7 @@ _HOMES = {
     "attncli.studies.patterns.options": ("Thresholds",),
     "attncli.studies.patterns.result": ("Patterns",),
     "attncli.studies.prune.result": ("Pruning",),
+    "attncli.studies.qk_map.result": ("QueryKeyMap",),
     "attncli.studies.repeated.result": ("Repeated",),
     "attncli.studies.segments.result": ("Segments",),
     "attncli.studies.view.result": ("Page",),

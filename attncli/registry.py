@@ -1,7 +1,7 @@
 """Extension points of attncli: the names and modules of metrics and commands, and plugins of other packages.
 
-A file `metrics/<name>.py` is the metric `<name>`, a file `cli/commands/<name>.py` is the command `<name>`. Our own
-modules are imported only when they are needed, so that `--help` stays fast.
+A file `metrics/<name>.py` is the metric `<name>`, a file `cli/commands/<name>.py` is the command `<name>`, with `-` for
+each `_`. Our own modules are imported only when they are needed, so that `--help` stays fast.
 
 Other packages extend attncli by entry points. The name of the entry point is the name of the plugin:
 
@@ -38,7 +38,7 @@ def names(group: Group) -> list[str]:
 def module(group: Group, name: str) -> ModuleType:
     """Return the module of a metric or a command; raise UsageError with close names if there is none."""
     if name in _builtin(group):
-        return importlib.import_module(f"attncli.{group}.{name}")
+        return importlib.import_module(f"attncli.{group}.{name.replace('-', '_')}")
     if name in _plugin_modules(group):
         return _plugin_modules(group)[name]
     raise UsageError(f"unknown {group.rstrip('s')} '{name}': {did_you_mean(name, names(group))}")
@@ -85,7 +85,8 @@ def _package(point: EntryPoint) -> str:
 
 @cache
 def _builtin(group: Group) -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in (_PACKAGE / group.replace(".", "/")).glob("[!_]*.py")))
+    stems = sorted(path.stem for path in (_PACKAGE / group.replace(".", "/")).glob("[!_]*.py"))
+    return tuple(stem.replace("_", "-") if group == "cli.commands" else stem for stem in stems)
 
 
 def _plugin_modules(group: Group) -> Mapping[str, ModuleType]:

@@ -105,3 +105,9 @@ PERMUTATIONS = 100
 ADVERSARIAL_STEPS = 100
 EPSILON = 0.05
 """Largest total variation distance of an output that counts as nearly the same."""
+MAP_METHODS = ("pca", "tsne", "umap")
+"""How query and key vectors become points."""
+MAP_COLOURS = ("side", "position", "type", "norm", "text")
+"""What the colours of the points show."""
+MAP_VECTORS = 2000
+"""Number of sampled vectors of each head."""

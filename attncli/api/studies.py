@@ -15,7 +15,10 @@ from attncli.studies.importance.study import ImportanceStudy
 from attncli.studies.prune.options import PrunedForm, PruneOptions, PruningUnit
 from attncli.studies.prune.result import Pruning
 from attncli.studies.prune.study import PruneStudy
-from attncli.vocabulary import RANDOM_ORDERS
+from attncli.studies.qk_map.options import MapMethod, QueryKeyMapOptions
+from attncli.studies.qk_map.result import QueryKeyMap
+from attncli.studies.qk_map.study import QueryKeyMapStudy
+from attncli.vocabulary import MAP_VECTORS, RANDOM_ORDERS
 
 
 @checks_arguments
@@ -103,3 +106,25 @@ class StudyRunner(ExplainingRunner):
         )
         given = None if rank_texts is None else parse_texts(rank_texts)
         return self.study(PruneStudy(options, ranked, given), text, **run_options)
+
+    def qk_map(
+        self,
+        text: Texts,
+        *,
+        vectors: int = MAP_VECTORS,
+        method: MapMethod = "pca",
+        seed: int = 0,
+        pair: str | None = None,
+        target: str | None = None,
+        **run_options: Unpack[RunOptions],
+    ) -> QueryKeyMap:
+        """Return queries and keys of every head as points of a plane, and how true that map is; no maps are kept.
+
+        vectors  number of vectors of each head that are sampled from all texts: half queries, half keys
+        method   how vectors become points: pca, tsne, or umap, which needs `pip install "attncli[umap]"`
+        seed     chooses the sampled tokens, and starts tsne and umap
+        Needs `pip install "attncli[analyses]"`. Raise UsageError if the texts have too few tokens for the method, and
+        ModelError for a model without query and key vectors, or with vectors that are not finite.
+        """
+        options = QueryKeyMapOptions(vectors, method, seed=seed)
+        return self.study(QueryKeyMapStudy(options), text, pair=pair, target=target, **run_options)

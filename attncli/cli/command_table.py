@@ -23,7 +23,7 @@ from attncli.options import Option, PictureOptions
 
 Command = Callable[..., None]
 PANELS = {
-    "Look": ("find", "heatmap", "view", "highlight"),
+    "Look": ("find", "heatmap", "view", "highlight", "qk-map"),
     "Measure": ("stats", "patterns", "heads", "flow", "segments", "compare"),
     "Test": ("importance", "attribute", "faithfulness", "knockout", "prune"),
     "Automate": ("run", "check", "log"),
@@ -58,7 +58,8 @@ def keep_brackets(command: Any) -> None:
 @cache
 def all_commands() -> Mapping[str, Command]:
     """Return the functions of all commands by name, in the order of the help."""
-    built_in = {name: getattr(module, name) for name, module in registry.modules("cli.commands").items()}
+    modules = registry.modules("cli.commands").items()
+    built_in = {name: getattr(module, name.replace("-", "_")) for name, module in modules}
     listed = [name for panel in PANELS.values() for name in panel if name in built_in]
     added = {name: study_command(study) for name, study in plugin_studies().items()}
     return {**{name: built_in[name] for name in dict.fromkeys([*listed, *built_in])}, **added}

@@ -1,6 +1,6 @@
 """Measure a forward pass or kept maps: metrics, the strongest edges, profiles of whole texts, and vectors."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -223,11 +223,16 @@ def extra_notes(
     if request.profile and request.ends >= fewest:
         notes.append(f"--ends {request.ends} is all of a text of {fewest} tokens, so ends have no value: give less")
     if request.neurons and heads is not None:
-        missing = dict.fromkeys(heads.keys() - {(part.kind, part.layer) for part in vectors}, ())
-        notes += [
-            f"{kind} layers {format_ranges(layers_of(missing, kind))} have no query and key vectors: "
-            "their weights are the model's own (attncli info says why)"
-            for kind in dict.fromkeys(kind for kind, _ in heads)
-            if layers_of(missing, kind)
-        ]
+        notes += missing_vectors_notes(heads, {(part.kind, part.layer) for part in vectors})
     return notes
+
+
+def missing_vectors_notes(heads: Selection, layers: Container[tuple[Kind, int]]) -> list[str]:
+    """Return notes of the selected layers that have no vectors; `layers` have some."""
+    missing = {key: () for key in heads if key not in layers}
+    return [
+        f"{kind} layers {format_ranges(layers_of(missing, kind))} have no query and key vectors: "
+        "their weights are the model's own (attncli info says why)"
+        for kind in dict.fromkeys(kind for kind, _ in heads)
+        if layers_of(missing, kind)
+    ]

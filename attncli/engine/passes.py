@@ -185,8 +185,11 @@ class Pass:
         counter, merged = ProgressSink(advance, batch, self.heads), None
         words, drop, norms = self.request.words, self.request.dropped_special, self.request.by == "norm"
         if words or drop:
-            merged = MergedRows(SinkGroup(*sinks), batch.inputs, words=words, drop=drop, norms=norms)
-            sinks = [merged]
+            # vectors are those of all tokens: a sink of vectors drops special tokens by itself
+            of_tokens = [sink for sink in sinks if getattr(sink, "takes_vectors", False)]
+            others = [sink for sink in sinks if sink not in of_tokens]
+            merged = MergedRows(SinkGroup(*others), batch.inputs, words=words, drop=drop, norms=norms)
+            sinks = [merged, *of_tokens]
         if norms:
             sinks = [NormRows(SinkGroup(*sinks))]
         run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads, shadow)

@@ -59,6 +59,8 @@ def publish(
     for format in (format for format in formats if format in TABLE_FORMATS and format != "json"):
         for file_name, columns in report.tables.items():
             table = columns if isinstance(columns, Table) else Table([columns])
+            if table.formats is not None and format not in table.formats:
+                continue
             path = folder.path_for(f"{file_name}.{format}")
             write_table(path, format, table.parts_in(format), table.schema or schema, csv_safe=folder.csv_safe)
     for path, data in report.more_files.items():

@@ -77,11 +77,13 @@ class Table:
     parts    the columns; a long table comes in several parts with the same columns
     schema   name in the metadata of Parquet files; that of the document if None
     summary  parts of a shorter table, which CSV gets if the whole one is too long for it; None if it is not
+    formats  the formats that the table is written in, if they are chosen; None for all
     """
 
     parts: Iterable[Columns]
     schema: str | None = None
     summary: Iterable[Columns] | None = None
+    formats: tuple[str, ...] | None = None
 
     def parts_in(self, format: str) -> Iterable[Columns]:
         """Return the parts that a file format gets."""

@@ -1,0 +1,182 @@
+"""The map of queries and keys: the points of every head, the tokens that they stand for, and how true the map is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attncli.data.described import Described, Tabulated, counted
+from attncli.data.results import frame_of
+from attncli.data.tokens import Array, Input, Kind
+from attncli.studies.qk_map.options import QueryKeyMapOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SIDES = ("query", "key")
+TYPES = ("word", "piece", "punctuation", "special")
+"""What a token is: the first piece of a word, a later piece, no letter and no digit, or a special token."""
+STRONGEST = 8
+"""Number of keys that are kept of the row of each sampled query."""
+NEAREST = 10
+"""Number of near keys among which the strongest key of a query is looked for."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MapTokens(Described):
+    """The sampled tokens of one kind of attention, the same for all its heads: first the queries, then the keys.
+
+    Both sides are ordered by text and position.
+
+    text      [point] index of the text
+    position  [point] position in the text
+    token     [point] text of the token as written
+    type      [point] index into `TYPES`
+    queries   number of queries
+    """
+
+    text: Array
+    position: Array
+    token: tuple[str, ...]
+    type: Array
+    queries: int
+
+    def __len__(self) -> int:
+        return len(self.token)
+
+    @property
+    def side(self) -> Array:
+        """[point] index into `SIDES`: 0 for queries, 1 for keys."""
+        return (np.arange(len(self)) >= self.queries).astype(np.int8)
+
+    def _lines(self) -> Iterable[str]:
+        yield f"MapTokens: {self.queries:,} queries and {len(self) - self.queries:,} keys"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HeadMaps(Described):
+    """The maps of all heads of one kind of attention.
+
+    tokens     the tokens that points stand for
+    layers, heads  [head] number of the layer and of the head
+    points     [head, point, 2] float32 coordinates; their unit has a meaning for pca only
+    norms      [head, point] float32 ‖q‖ or ‖k‖, as the model computes with them
+    vectors    for each head [point, dim] float32: queries and keys in one space, moved and scaled
+    factors    [head] c: queries were divided by it, and keys multiplied
+    strongest  [head, query, 8] positions of the strongest keys of the row of each query, -1 for none
+    weights    [head, query, 8] float32 their attention weights
+    quality    by name [head]: see `QUALITY`
+    """
+
+    tokens: MapTokens
+    layers: Array
+    heads: Array
+    points: Array
+    norms: Array
+    vectors: tuple[Array, ...]
+    factors: Array
+    strongest: Array
+    weights: Array
+    quality: Mapping[str, Array]
+
+    @property
+    def names(self) -> list[str]:
+        """The heads as `layer.head`."""
+        return [f"{layer}.{head}" for layer, head in zip(self.layers.tolist(), self.heads.tolist(), strict=True)]
+
+    def _lines(self) -> Iterable[str]:
+        yield f"HeadMaps: {counted(len(self.heads), 'head')} with {counted(len(self.tokens), 'vector')}"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class QueryKeyMap(Tabulated):
+    """Queries and keys of every head as points of one plane, so that near means attended, as far as the map is true.
+
+    inputs   the texts
+    groups   the maps of each kind of attention
+    options  options of the study
+    """
+
+    inputs: Sequence[Input]
+    groups: Mapping[Kind, HeadMaps]
+    options: QueryKeyMapOptions
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Names of the numbers that say how true a map is."""
+        return tuple(next(iter(self.groups.values())).quality)
+
+    @property
+    def advice(self) -> str:
+        """What the numbers mean."""
+        return ""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the map has to know."""
+        return ()
+
+    def table(self) -> dict[str, Array]:
+        """Return a row per head: the numbers of vectors, the factor, and how true the map is."""
+        tables = [_head_columns(kind, group) for kind, group in self.groups.items()]
+        return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+
+    def points_tables(self) -> Iterator[dict[str, Array]]:
+        """Yield a table for each head: a row per point with its token, coordinates and norm."""
+        for kind, group in self.groups.items():
+            for row in range(len(group.heads)):
+                yield point_columns(kind, group, row)
+
+    def vectors_tables(self) -> Iterator[dict[str, Array]]:
+        """Yield a table for each head: a row per point with its token and its vector, a list of numbers."""
+        for kind, group in self.groups.items():
+            for row, vectors in enumerate(group.vectors):
+                column = np.empty(len(vectors), dtype=object)
+                column[:] = list(vectors)
+                yield {**point_columns(kind, group, row), "vector": column}
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table of heads as a pandas table."""
+        return frame_of(self.table())
+
+    def points_frame(self) -> pd.DataFrame:
+        """Return the points of all heads as a pandas table."""
+        tables = list(self.points_tables())
+        return frame_of({name: np.concatenate([table[name] for table in tables]) for name in tables[0]})
+
+    def _lines(self) -> Iterable[str]:
+        groups = "; ".join(f"{kind} {group!r}".replace("HeadMaps: ", "") for kind, group in self.groups.items())
+        yield f"QueryKeyMap by {self.options.method} over {counted(len(self.inputs), 'text')}: {groups}"
+
+
+def point_columns(kind: Kind, group: HeadMaps, row: int) -> dict[str, Array]:
+    """Return the points of one head as columns of a table."""
+    tokens, count = group.tokens, len(group.tokens)
+    return {
+        "kind": np.full(count, kind, dtype=object),
+        "layer": np.full(count, group.layers[row]),
+        "head": np.full(count, group.heads[row]),
+        "text": tokens.text,
+        "position": tokens.position,
+        "token": np.array([*tokens.token, None], dtype=object)[:-1],
+        "side": np.array(SIDES, dtype=object)[tokens.side],
+        "x": group.points[row, :, 0],
+        "y": group.points[row, :, 1],
+        "norm": group.norms[row],
+    }
+
+
+def _head_columns(kind: Kind, group: HeadMaps) -> dict[str, Array]:
+    count, tokens = len(group.heads), group.tokens
+    return {
+        "kind": np.full(count, kind, dtype=object),
+        "layer": group.layers,
+        "head": group.heads,
+        "queries": np.full(count, tokens.queries),
+        "keys": np.full(count, len(tokens) - tokens.queries),
+        "factor": group.factors,
+        **group.quality,
+    }

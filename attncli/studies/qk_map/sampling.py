@@ -1,0 +1,111 @@
+"""The tokens of a map: the same queries and keys for all heads of a kind, drawn from all tokens of all texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from attncli.data import KINDS, Array, Input, Kind, Tokens
+from attncli.data.surfaces import token_columns, token_texts
+from attncli.studies.qk_map.result import TYPES, MapTokens
+
+KEYS_PER_QUERY = 128
+"""Most keys of its own text with which a query is compared; of more sampled ones, this many are drawn."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """The sampled tokens of one kind.
+
+    tokens  the tokens, with their positions in the text as the model reads it
+    pairs   [query, pair] keys of the text of each query, with which it is compared: numbers of keys, -1 for none
+    """
+
+    tokens: MapTokens
+    pairs: Array
+
+    def of_text(self, text: int, side: int) -> slice:
+        """Return which queries (side 0) or keys are those of a text, counted from the first query or key."""
+        queries = self.tokens.queries
+        texts = self.tokens.text[queries:] if side else self.tokens.text[:queries]
+        first, last = np.searchsorted(texts, [text, text + 1])
+        return slice(int(first), int(last))
+
+    def positions(self, side: int) -> Array:
+        """Return the positions of all queries (side 0) or keys."""
+        queries = self.tokens.queries
+        return self.tokens.position[queries:] if side else self.tokens.position[:queries]
+
+    def without_special(self, inputs: Mapping[int, Input], kind: Kind) -> Sample:
+        """Return the sample with the positions that tokens have without special tokens."""
+        position = self.tokens.position.copy()
+        for side, first in ((0, 0), (1, self.tokens.queries)):
+            for text, tokens in inputs.items():
+                own = self.of_text(text, side)
+                points = slice(first + own.start, first + own.stop)
+                position[points] = positions_without_special(tokens.sides(kind)[side])[position[points]]
+        return replace(self, tokens=replace(self.tokens, position=position))
+
+
+def positions_without_special(tokens: Tokens) -> Array:
+    """Return [token] the position of each token if special tokens are dropped."""
+    return np.cumsum(~tokens.special) - 1
+
+
+def sample_tokens(inputs: Sequence[Input], kind: Kind, vectors: int, seed: int, *, drop_special: bool) -> Sample:
+    """Return half as many queries as vectors, and half as many keys, each drawn uniformly without repetition.
+
+    It depends on the texts and the seed alone, so not on batches; all tokens are taken if there are no more.
+    """
+    counts = vectors - vectors // 2, vectors // 2
+    columns = []
+    for side, count in enumerate(counts):
+        random = np.random.default_rng([seed, KINDS.index(kind), side])
+        sides = [text.sides(kind)[side] for text in inputs]
+        kept = [np.flatnonzero(~tokens.special) if drop_special else np.arange(len(tokens)) for tokens in sides]
+        known = {
+            "text": [np.full(len(own), text.index) for text, own in zip(inputs, kept, strict=True)],
+            "position": kept,
+            "token": [token_columns(tokens)[0][own] for tokens, own in zip(sides, kept, strict=True)],
+            "type": [token_types(tokens)[own] for tokens, own in zip(sides, kept, strict=True)],
+        }
+        of_side = {name: np.concatenate(parts) for name, parts in known.items()}
+        total = len(of_side["text"])
+        chosen = np.sort(random.choice(total, min(count, total), replace=False))
+        columns.append({name: column[chosen] for name, column in of_side.items()})
+    both = {name: np.concatenate([of_side[name] for of_side in columns]) for name in columns[0]}
+    tokens = MapTokens(
+        both["text"].astype(np.int32),
+        both["position"].astype(np.int32),
+        tuple(both["token"].tolist()),
+        both["type"].astype(np.int8),
+        len(columns[0]["text"]),
+    )
+    return Sample(tokens, _pairs(columns[0]["text"], columns[1]["text"], seed))
+
+
+def _pairs(query_text: Array, key_text: Array, seed: int) -> Array:
+    """Return [query, pair] the numbers of keys of the same text, at most `KEYS_PER_QUERY`, -1 where there are fewer."""
+    random = np.random.default_rng([seed, len(KINDS)])
+    starts, ends = (np.searchsorted(key_text, query_text, side) for side in ("left", "right"))
+    widest = min(int((ends - starts).max(initial=0)), KEYS_PER_QUERY)
+    pairs = np.full((len(query_text), widest), -1, np.int32)
+    for query, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        if end - start <= KEYS_PER_QUERY:
+            pairs[query, : end - start] = np.arange(start, end)
+        else:
+            pairs[query] = np.sort(start + random.choice(end - start, KEYS_PER_QUERY, replace=False))
+    return pairs
+
+
+def token_types(tokens: Tokens) -> Array:
+    """Return [token] what each token is, as an index into `TYPES`."""
+    words = tokens.words
+    continued = np.concatenate([[False], (words[1:] == words[:-1]) & (words[1:] >= 0)])[: len(tokens)]
+    bare = np.array([not any(map(str.isalnum, text)) for text in token_texts(tokens)], dtype=bool)
+    types = np.where(continued, TYPES.index("piece"), TYPES.index("word"))
+    types[bare] = TYPES.index("punctuation")
+    types[tokens.special] = TYPES.index("special")
+    return types
