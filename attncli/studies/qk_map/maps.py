@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -62,7 +62,20 @@ def map_heads(
                     maps.append(_map_head(kind, number, layer, index, sample, options))
                     advance(1)
             groups[kind] = _joined(sample, maps)
-    return QueryKeyMap(tuple(inputs), groups, options)
+    return QueryKeyMap(tuple(inputs), groups, options, _score_notes(layers.values()))
+
+
+def _score_notes(layers: Collection[LayerVectors]) -> tuple[str, ...]:
+    """Return what the weights of these layers depend on besides query and key vectors."""
+    notes = {
+        "a position bias is added to the scores: weights depend on positions that these vectors do not contain": any(
+            layer.bias for layer in layers
+        ),
+        "scores are capped: to move the keys keeps their order for a query, but not the weights exactly": any(
+            layer.softcap is not None for layer in layers
+        ),
+    }
+    return tuple(note for note, holds in notes.items() if holds)
 
 
 def _map_head(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +24,17 @@ STRONGEST = 8
 """Number of keys that are kept of the row of each sampled query."""
 NEAREST = 10
 """Number of near keys among which the strongest key of a query is looked for."""
+METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
+GOOD, FAIR = 0.5, 0.3
+"""Least rank correlations of a good and of a fair map."""
+VERDICTS = {
+    "good": "near means attended",
+    "fair": "near means attended in part: check a pair before you believe it",
+    "poor": "near says little about attention",
+    "none": "near says nothing about attention: random points are as good",
+    "unknown": "no pairs of a query and a key that it sees, so nothing says how true it is",
+}
+"""What a map is worth, in words."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,6 +99,20 @@ class HeadMaps(Described):
         """The heads as `layer.head`."""
         return [f"{layer}.{head}" for layer, head in zip(self.layers.tolist(), self.heads.tolist(), strict=True)]
 
+    @property
+    def verdicts(self) -> list[str]:
+        """What the map of each head is worth: a name of `VERDICTS`."""
+        names = ("correlation", "correlation_random")
+        return [verdict(*numbers) for numbers in zip(*(self.quality[name].tolist() for name in names), strict=True)]
+
+    def in_words(self, row: int) -> str:
+        """Return what the map of a head is worth, in a sentence."""
+        name = self.verdicts[row]
+        lost = self.quality["correlation_all_dimensions"][row] >= GOOD
+        why = "; two dimensions lose it" if lost else "; its vectors do not show it in all dimensions either"
+        known = {"none": "no map", "unknown": "unknown"}.get(name, f"a {name} map")
+        return f"{known}: {VERDICTS[name]}{why if name in ('poor', 'none') else ''}"
+
     def _lines(self) -> Iterable[str]:
         yield f"HeadMaps: {counted(len(self.heads), 'head')} with {counted(len(self.tokens), 'vector')}"
 
@@ -98,11 +124,13 @@ class QueryKeyMap(Tabulated):
     inputs   the texts
     groups   the maps of each kind of attention
     options  options of the study
+    score_notes  what weights depend on besides these vectors
     """
 
     inputs: Sequence[Input]
     groups: Mapping[Kind, HeadMaps]
     options: QueryKeyMapOptions
+    score_notes: tuple[str, ...] = ()
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -111,13 +139,25 @@ class QueryKeyMap(Tabulated):
 
     @property
     def advice(self) -> str:
-        """What the numbers mean."""
-        return ""
+        """How many maps are good, fair and poor, in a sentence."""
+        counts = Counter(name for group in self.groups.values() for name in group.verdicts)
+        return ", ".join(f"{name}: {counts[name]}" for name in VERDICTS if counts[name]) + " of all heads"
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the map has to know."""
-        return ()
+        notes = []
+        if len(self.inputs) == 1:
+            notes.append(
+                "one text: the map shows which of its own tokens are near; take many texts to see what is general"
+            )
+        few = [kind for kind, group in self.groups.items() if np.isnan(group.quality["top_near_random"]).all()]
+        if few:
+            notes.append(
+                f"no {' and no '.join(few)} query sees more than {NEAREST} of the sampled keys of its own text, so "
+                "top_near is undefined: take longer texts or more --vectors"
+            )
+        return (*notes, *self.score_notes)
 
     def table(self) -> dict[str, Array]:
         """Return a row per head: the numbers of vectors, the factor, and how true the map is."""
@@ -152,6 +192,19 @@ class QueryKeyMap(Tabulated):
         yield f"QueryKeyMap by {self.options.method} over {counted(len(self.inputs), 'text')}: {groups}"
 
 
+def verdict(correlation: float, random: float) -> str:
+    """Return what a map of this rank correlation is worth, a name of `VERDICTS`.
+
+    >>> verdict(0.6, 0.02), verdict(0.2, 0.02), verdict(0.02, 0.04), verdict(float("nan"), 0.0)
+    ('good', 'poor', 'none', 'unknown')
+    """
+    if np.isnan(correlation):
+        return "unknown"
+    if not correlation > random:
+        return "none"
+    return "good" if correlation >= GOOD else "fair" if correlation >= FAIR else "poor"
+
+
 def point_columns(kind: Kind, group: HeadMaps, row: int) -> dict[str, Array]:
     """Return the points of one head as columns of a table."""
     tokens, count = group.tokens, len(group.tokens)
@@ -179,4 +232,5 @@ def _head_columns(kind: Kind, group: HeadMaps) -> dict[str, Array]:
         "keys": np.full(count, len(tokens) - tokens.queries),
         "factor": group.factors,
         **group.quality,
+        "map": np.array([*group.verdicts, None], dtype=object)[:-1],
     }
