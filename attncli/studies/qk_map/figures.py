@@ -50,7 +50,7 @@ def draw_head(result: QueryKeyMap, kind: Kind, *, model: str = "", note: str = "
     axes = page.axes(EDGE, header.height, _SIDE, _SIDE)
     size = float(np.clip(9000 / len(tokens), 5, 60))
     _draw_points(axes, group, 0, colours, size, shapes=True)
-    _draw_labels(axes, group)
+    _draw_labels(axes, group, _SIDE_INKS if result.options.color == "side" else (INK, INK))
     _draw_bar(page, axes, colours.scale)
     page.legend(_key(colours, shapes=True), EDGE, page.height - _KEY + 4)
     page.write(EDGE, page.height - _KEY + 28, READING, SMALL, FAINT)
@@ -173,8 +173,11 @@ def _draw_points(
         axes.scatter(*points[chosen].T, s=scaled, c=of_points[chosen].tolist(), marker=marker, **look)
 
 
-def _draw_labels(axes: Axes, group: HeadMaps) -> None:
-    """Write tokens beside some points, each at most three times for a side, where they cover no other label."""
+def _draw_labels(axes: Axes, group: HeadMaps, inks: tuple[str, str]) -> None:
+    """Write tokens beside some points, each at most three times for a side, where they cover no other label.
+
+    inks  colours of the labels of queries and of keys
+    """
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     places = (group.points[0] - (left, low)) / (right - left, high - low) * _SIDE
     names = [shorten(escape_invisible(token), _LONGEST_LABEL) for token in group.tokens.token]
@@ -189,7 +192,7 @@ def _draw_labels(axes: Axes, group: HeadMaps) -> None:
             (5 * 72 / DPI, 0),
             textcoords="offset points",
             va="center",
-            **style(_LABEL_SIZE, _SIDE_INKS[group.tokens.side[point]]),
+            **style(_LABEL_SIZE, inks[group.tokens.side[point]]),
         )
         label.set_path_effects([withStroke(linewidth=2, foreground=_PAGE)])
 

@@ -10,7 +10,7 @@ from attncli.data import Array
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report, Table
 from attncli.store.tables import defined_columns, document_head, records
-from attncli.studies.qk_map.result import QueryKeyMap
+from attncli.studies.qk_map.result import FAIR, GOOD, QueryKeyMap
 
 Columns = Mapping[str, Array]
 WHOLE_TABLES = ("parquet", "jsonl")
@@ -32,7 +32,14 @@ def query_key_map_report(result: QueryKeyMap, run: Collected) -> Report:
     heads, options = result.table(), result.options
     document = {
         **document_head("attncli.qk-map/1", run.info, run.inputs, heads),
-        "map": {"method": options.method, "vectors": options.vectors, "seed": options.seed},
+        "map": {
+            "method": options.method,
+            "vectors": options.vectors,
+            "seed": options.seed,
+            "good": GOOD,
+            "fair": FAIR,
+        },
+        "summary": result.advice,
         "heads": list(records(heads)),
     }
     tables = {

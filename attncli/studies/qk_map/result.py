@@ -141,7 +141,9 @@ class QueryKeyMap(Tabulated):
     def advice(self) -> str:
         """How many maps are good, fair and poor, in a sentence."""
         counts = Counter(name for group in self.groups.values() for name in group.verdicts)
-        return ", ".join(f"{name}: {counts[name]}" for name in VERDICTS if counts[name]) + " of all heads"
+        shown = ", ".join(f"{name} {counts[name]}" for name in VERDICTS if counts[name])
+        method = METHODS[self.options.method]
+        return f"maps by {method}: {shown} (good from a rank correlation of {GOOD:g}, fair from {FAIR:g})"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -189,7 +191,8 @@ class QueryKeyMap(Tabulated):
 
     def _lines(self) -> Iterable[str]:
         groups = "; ".join(f"{kind} {group!r}".replace("HeadMaps: ", "") for kind, group in self.groups.items())
-        yield f"QueryKeyMap by {self.options.method} over {counted(len(self.inputs), 'text')}: {groups}"
+        yield f"QueryKeyMap over {counted(len(self.inputs), 'text')}: {groups}"
+        yield self.advice
 
 
 def verdict(correlation: float, random: float) -> str:
