@@ -140,7 +140,7 @@ def _write_title(page: FigureLayout, group: HeadMaps, head: int, left: float, to
     """Write the name of a head and how true its map is above its panel; the name alone if both do not fit."""
     correlation = float(group.quality["correlation"][head])
     page.write(left, top, group.names[head], SMALL, weight="bold")
-    shown = "?" if np.isnan(correlation) else f"{correlation:.2f}"
+    shown = "?" if np.isnan(correlation) else f"{round(correlation, 2) + 0.0:.2f}"
     page.write(left + side, top, shown, SMALL, INK if correlation >= FAIR else FAINT, ha="right")
 
 

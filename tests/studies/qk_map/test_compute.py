@@ -1,0 +1,257 @@
+"""The map of queries and keys: what is sampled, that attention is unchanged, and that numbers are those of loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import decomposition
+
+import attncli
+from attncli import ModelError, UsageError
+from attncli.data.surfaces import token_texts
+from attncli.engine.progress import untracked
+from attncli.engine.request import Request
+from attncli.inputs.texts import parse_texts
+from attncli.studies.qk_map import quality
+from attncli.studies.qk_map.compute import SampleVectors
+from attncli.studies.qk_map.maps import map_heads
+from attncli.studies.qk_map.options import QueryKeyMapOptions
+from attncli.studies.qk_map.projection import move_and_scale, pca_points, project, unit_vectors
+from attncli.studies.qk_map.result import NEAREST, TYPES, QueryKeyMap, verdict
+
+TEXTS = ["The cat sat on the mat because it was warm.", "A dog ran home.", "My king went to the old city, but not you."]
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, attncli.Model]:
+    return {name: attncli.load(f"demo:{name}") for name in ("encoder", "decoder", "seq2seq")}
+
+
+@pytest.fixture(scope="module")
+def runs(models: dict[str, attncli.Model]) -> dict[str, attncli.Run]:
+    """Maps and vectors of the same texts from other sinks."""
+    runs = {name: models[name].run(TEXTS, neurons=True) for name in ("encoder", "decoder")}
+    return {**runs, "seq2seq": models["seq2seq"].run("abcd efg", target="gfe", neurons=True)}
+
+
+@pytest.fixture(scope="module")
+def results(models: dict[str, attncli.Model]) -> dict[str, QueryKeyMap]:
+    """All tokens of these texts as queries and keys."""
+    maps = {name: models[name].qk_map(TEXTS) for name in ("encoder", "decoder")}
+    return {**maps, "seq2seq": models["seq2seq"].qk_map("abcd efg", target="gfe")}
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    exponents = np.exp(scores - scores.max())
+    return exponents / exponents.sum()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("encoder", "encoder"), ("decoder", "decoder"), ("seq2seq", "encoder"), ("seq2seq", "cross")]
+)
+def test_moved_and_scaled_vectors_give_the_same_attention(
+    name: str, kind: str, runs: dict[str, attncli.Run], results: dict[str, QueryKeyMap]
+) -> None:
+    group = results[name].groups[kind]
+    tokens, count = group.tokens, group.tokens.queries
+    for row, (layer, head) in enumerate(zip(group.layers, group.heads, strict=True)):
+        queries, keys = group.vectors[row][:count], group.vectors[row][count:]
+        assert queries.mean(0) == pytest.approx(keys.mean(0), abs=1e-5)
+        for query in range(0, count, 5):
+            text, position = tokens.text[query], tokens.position[query]
+            own = np.flatnonzero(tokens.text[count:] == text)
+            maps = runs[name].attention(kind, int(text)).sel(layer=int(layer), head=int(head))
+            assert tokens.position[count:][own].tolist() == list(range(len(own)))  # all tokens are sampled
+            seen = own[: position + 1] if kind == "decoder" else own
+            expected = maps.values[position]
+            weights = softmax(keys[seen].astype(float) @ queries[query].astype(float))
+            assert weights == pytest.approx(expected[: len(seen)], abs=2e-5)
+            best = sorted(range(len(seen)), key=lambda key: -expected[key])[:8]
+            strongest, weight = group.strongest[row, query], group.weights[row, query]
+            assert weight[: len(best)] == pytest.approx(expected[best], abs=2e-5)
+            assert expected[strongest[: len(best)]] == pytest.approx(expected[best], abs=2e-5)
+            assert strongest[len(best) :].tolist() == [-1] * (8 - len(best))
+
+
+def test_norms_are_those_of_the_vectors_of_the_model(
+    runs: dict[str, attncli.Run], results: dict[str, QueryKeyMap]
+) -> None:
+    for name, kind in (("decoder", "decoder"), ("seq2seq", "cross")):
+        group = results[name].groups[kind]
+        tokens, count = group.tokens, group.tokens.queries
+        for vectors in runs[name].vectors:
+            if vectors.kind != kind:
+                continue
+            for head, key_head in zip(vectors.heads, vectors.key_heads, strict=True):
+                row = np.flatnonzero((group.layers == vectors.layer) & (group.heads == head))[0]
+                for side, array in (
+                    (slice(0, count), vectors.query[head]),
+                    (slice(count, None), vectors.key[key_head]),
+                ):
+                    norms = group.norms[row, side][tokens.text[side] == vectors.text]
+                    assert norms == pytest.approx(np.sqrt(np.square(array.astype(float)).sum(1)), rel=1e-5)
+
+
+def test_a_sample_depends_on_texts_and_seed_and_not_on_batches(models: dict[str, attncli.Model]) -> None:
+    model = models["encoder"]
+    texts = [*TEXTS, *TEXTS]
+    whole, cut, other = (
+        model.qk_map(texts, vectors=41, layer=0, head=0, **more) for more in ({}, {"batch_tokens": 1}, {"seed": 1})
+    )
+    first, second, third = (result.groups["encoder"] for result in (whole, cut, other))
+    assert (first.tokens.queries, len(first.tokens)) == (21, 41)
+    for name in ("text", "position", "type"):
+        assert getattr(first.tokens, name).tolist() == getattr(second.tokens, name).tolist()
+    assert first.points == pytest.approx(second.points, abs=1e-5)
+    assert first.tokens.position.tolist() != third.tokens.position.tolist()
+    places = list(zip(first.tokens.text[:21].tolist(), first.tokens.position[:21].tolist(), strict=True))
+    assert sorted(set(places)) == places  # none twice, in order
+
+
+def test_dropped_special_tokens_are_no_points_and_rows_are_renormalised(models: dict[str, attncli.Model]) -> None:
+    model = models["encoder"]
+    result = model.qk_map(TEXTS[0], layer=1, special="drop")
+    group = result.groups["encoder"]
+    run = model.run(TEXTS[0], layer=1, special="drop", keep_maps=True)
+    assert TYPES.index("special") not in group.tokens.type
+    assert group.tokens.token[: group.tokens.queries] == tuple(token_texts(run.inputs[0].source))
+    assert group.tokens.position.tolist() == [*range(group.tokens.queries)] * 2
+    for row, head in enumerate(group.heads):
+        expected = run.attention("encoder").sel(layer=1, head=int(head)).values
+        for query, (keys, weights) in enumerate(zip(group.strongest[row], group.weights[row], strict=True)):
+            assert weights == pytest.approx(np.sort(expected[query])[::-1][:8], abs=1e-5)
+            assert expected[query][keys] == pytest.approx(weights, abs=1e-5)
+
+
+def test_types_of_tokens(results: dict[str, QueryKeyMap]) -> None:
+    tokens = results["encoder"].groups["encoder"].tokens
+    of_text = tokens.text[: tokens.queries] == 0
+    types = [TYPES[number] for number in tokens.type[: tokens.queries][of_text]]
+    names = np.array(tokens.token[: tokens.queries])[of_text].tolist()
+    shown = dict(zip(names, types, strict=True))
+    assert (types[0], types[-1]) == ("special", "special")
+    assert [shown[name] for name in ("sat", "ca", "t", ".")] == ["word", "word", "piece", "punctuation"]
+
+
+# ------------------------------------------------------------------------------------------------ quality
+
+RANDOM = np.random.default_rng(0)
+
+
+def random_pairs() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Weights [query, pair] with masked ones, points of queries and keys, and the pairs."""
+    queries, keys = RANDOM.normal(size=(9, 2)), RANDOM.normal(size=(20, 2))
+    pairs = np.stack([RANDOM.permutation(20)[:14] for _ in queries])
+    weights = RANDOM.random(pairs.shape)
+    weights[:, 12:][RANDOM.random((9, 2)) < 0.5] = np.nan
+    weights[0, 10:] = np.nan  # this query sees too few keys
+    return weights, queries, keys, pairs
+
+
+def test_rank_correlation_and_share_of_top_keys_are_those_of_loops() -> None:
+    weights, queries, keys, pairs = random_pairs()
+    distances = quality.euclidean(queries, keys, pairs)
+    listed, hits, chances = [], [], []
+    for query in range(len(queries)):
+        seen = []
+        for pair, key in enumerate(pairs[query]):
+            distance = float(np.sqrt(((queries[query] - keys[key]) ** 2).sum()))
+            assert distances[query, pair] == pytest.approx(distance)
+            if weights[query, pair] == weights[query, pair]:
+                seen.append((weights[query, pair], distance))
+        listed += seen
+        if len(seen) > NEAREST:
+            nearest = sorted(distance for _, distance in seen)[:NEAREST]
+            hits.append(max(seen)[1] in nearest)
+            chances.append(NEAREST / len(seen))
+    expected = -stats.spearmanr(*zip(*listed, strict=True)).statistic
+    assert quality.rank_correlation(weights, distances) == pytest.approx(expected)
+    assert quality.top_share(weights, distances) == pytest.approx((np.mean(hits), np.mean(chances)))
+    assert 0 < np.mean(hits) < 1
+
+
+def test_cosine_distance_is_that_of_scipy() -> None:
+    from scipy.spatial import distance
+
+    _, queries, keys, pairs = random_pairs()
+    expected = distance.cdist(queries, keys, "cosine")
+    assert quality.cosine(queries, keys, pairs) == pytest.approx(np.take_along_axis(expected, pairs, 1))
+
+
+def test_a_perfect_map_has_a_correlation_of_1_and_random_points_near_0() -> None:
+    points = RANDOM.normal(size=(300, 2))
+    pairs = np.tile(np.arange(100), (200, 1))
+    distances = quality.euclidean(points[:200], points[200:], pairs)
+    assert quality.rank_correlation(np.exp(-distances), distances) == pytest.approx(1)
+    assert 0 < quality.random_correlation(np.exp(-distances), points, 200, pairs, 0) < 0.2
+    assert np.isnan(quality.rank_correlation(np.full((2, 3), 0.5), np.ones((2, 3))))
+    assert [verdict(*numbers) for numbers in ((0.5, 0.1), (0.4, 0.1), (0.1, 0.1), (0.2, 0.1), (np.nan, 0.1))] == [
+        *("good", "fair", "none", "poor", "unknown")
+    ]
+
+
+def test_principal_components_are_those_of_scikit_learn_with_a_fixed_sign() -> None:
+    vectors = RANDOM.normal(size=(30, 5)) * [4, 3, 1, 1, 1]
+    pca = decomposition.PCA(2).fit(vectors)
+    points = pca_points(vectors)
+    expected = pca.transform(vectors)
+    assert np.abs(points) == pytest.approx(np.abs(expected))
+    assert pca_points(vectors[::-1])[::-1] == pytest.approx(points)
+    signs = np.sign((points * expected).sum(0))[:, None] * pca.components_
+    assert (signs[[0, 1], np.abs(signs).argmax(1)] > 0).all()
+    assert (pca_points(vectors[:, :1])[:, 1] == 0).all()
+    assert project(vectors, "pca", 0) == pytest.approx(pca_points(unit_vectors(vectors)))
+
+
+def test_both_sides_are_as_long_on_average_before_they_are_moved() -> None:
+    queries, keys = RANDOM.normal(size=(8, 4)) * 9, RANDOM.normal(size=(11, 4)) + 2
+    moved, _, factor = move_and_scale(queries, keys, 0.25)
+    lengths = [np.mean([np.sqrt((vector**2).sum()) for vector in vectors]) for vectors in (queries, keys)]
+    assert factor == pytest.approx(np.sqrt(lengths[0] / lengths[1]))
+    assert np.linalg.norm(moved, axis=1).mean() == pytest.approx(0.5 * np.sqrt(lengths[0] * lengths[1]))
+
+
+def test_tsne_is_seeded_and_keeps_near_vectors_near() -> None:
+    centres = np.eye(4)[np.arange(40) % 4]
+    vectors = centres + RANDOM.normal(size=(40, 4)) * 0.02
+    points = project(vectors, "tsne", 0)
+    assert points == pytest.approx(project(vectors, "tsne", 0))
+    nearest = np.linalg.norm(points[:, None] - points, axis=-1) + np.diag(np.full(40, np.inf))
+    assert (nearest.argmin(1) % 4 == np.arange(40) % 4).all()
+
+
+# ------------------------------------------------------------------------------------------- what is refused
+
+
+def test_vectors_that_are_not_finite_are_refused(models: dict[str, attncli.Model]) -> None:
+    prepared = models["encoder"].prepare(parse_texts(TEXTS), Request.of({"metrics": "entropy", "layer": 0}))
+    sink = SampleVectors(prepared.inputs, prepared.heads, 60, 0, False)
+    prepared.gather(more=[sink])
+    samples, layers = sink.result()
+    layers["encoder", 0].keys[2, 3, 1] = np.nan
+    with pytest.raises(ModelError, match=r"encoder head 0\.2 is refused: its query and key vectors are not finite"):
+        map_heads((), samples, layers, QueryKeyMapOptions(), untracked)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"vectors": 2}, "expected --vectors to be a number from 3 up, got 2"),
+        ({"vectors": 11, "method": "tsne"}, "from 12 up"),
+        ({"method": "tsn"}, "unknown method 'tsn': did you mean 'tsne'"),
+        ({"method": "tsne", "max_tokens": 3}, "give 6: give more or longer texts, or --method pca"),
+        ({"words": True}, "leave out --aggregate, --aggregate-layers and --words"),
+        ({"by": "norm"}, "leave out by='norm'"),
+        ({"capture": "eager"}, "use --capture auto"),
+        ({"max_memory": "10kB"}, "--vectors 2000 of all these heads take"),
+        ({"seed": -1}, "--seed"),
+    ],
+)
+def test_what_it_cannot_do_is_refused_in_one_line(
+    options: dict[str, object], message: str, models: dict[str, attncli.Model]
+) -> None:
+    with pytest.raises(UsageError) as error:
+        models["encoder"].qk_map("a cat sat", **options)  # type: ignore[arg-type]
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
