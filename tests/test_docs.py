@@ -67,7 +67,7 @@ def test_the_gallery_shows_what_its_commands_draw(entry: gallery.Entry, tmp_path
 
 def test_the_gallery_has_every_command_that_draws() -> None:
     text = gallery.PAGE.read_text(encoding="utf-8")
-    commands = set(re.findall(r"^attncli (\w+)", text, re.MULTILINE))
+    commands = set(re.findall(r"^attncli ([\w-]+)", text, re.MULTILINE))
     assert set(registry.names("cli.commands")) - commands == {"check", "explain", "info", "log", "run", "view"}
     assert {path.name for path in (DOCS / "gallery").iterdir()} == {entry.picture.name for entry in gallery.entries()}
 

@@ -52,6 +52,7 @@ MADE: dict[str, Make] = {
         "the cat sat", "attention", removal="delete", draws=1
     ),
     "Pruning": lambda model, run: model.prune([TEXT, "A dog ran."], rank_texts=["It was warm.", "It sat."], heads=1),
+    "QueryKeyMap": lambda model, run: model.qk_map(TEXT, layer=0),
     "RankedHeads": lambda model, run: run.find("it", "mat"),
     "Repeated": lambda model, run: model.probe_repeated(4, 1),
     "Watch": lambda model, run: attncli.watch(torch.nn.MultiheadAttention(8, 2)),

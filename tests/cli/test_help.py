@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 COMMANDS = registry.names("cli.commands")
 PANELS = {
-    "Look": "find heatmap view highlight",
+    "Look": "find heatmap view highlight qk-map",
     "Measure": "stats patterns heads flow segments compare",
     "Test": "importance attribute faithfulness knockout prune",
     "Automate": "run check log",
@@ -76,6 +76,7 @@ def test_the_commands_are_those_of_the_contract() -> None:
         "log",
         "patterns",
         "prune",
+        "qk-map",
         "run",
         "segments",
         "stats",
@@ -91,7 +92,7 @@ def test_help_shows_the_commands(args: list[str], run_cli: RunCli) -> None:
 
 def test_help_groups_the_commands(run_cli: RunCli) -> None:
     panels = panels_of(text_of(run_cli, "--help"))
-    assert {name: " ".join(re.findall(r"│ ([a-z]+) +\S", panels[name])) for name in PANELS} == PANELS
+    assert {name: " ".join(re.findall(r"│ ([a-z-]+) +\S", panels[name])) for name in PANELS} == PANELS
     assert list(panels) == ["Options", *PANELS]
 
 
@@ -113,6 +114,7 @@ ROWS = ("find", "heatmap", "highlight", "segments")
         "log",
         "patterns",
         "prune",
+        "qk-map",
         "segments",
         "stats",
         "view",

@@ -30,6 +30,7 @@ HEAVY = {
     "scipy",
     "seaborn",
     "sklearn",
+    "umap",
     "tokenizers",
     "torch",
     "transformers",

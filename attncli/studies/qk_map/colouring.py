@@ -19,7 +19,7 @@ _LEAST_SPREAD, _USUAL = 1.25, 97
 
 
 @dataclass(frozen=True)
-class Scale:
+class ColourScale:
     """A colour scale: its ends, what it shows, whether it is logarithmic, and at which ends values lie beyond it."""
 
     low: float
@@ -40,18 +40,20 @@ class Colouring:
 
     values: Array
     names: Mapping[str, str] = field(default_factory=dict)
-    scale: Scale | None = None
+    scale: ColourScale | None = None
 
     def of_head(self, head: int) -> Array:
         """Return [point] the colours of the points of a head."""
         values = self.values[head if len(self.values) > 1 else 0]
         if self.scale is None:
-            return np.array([*self.names.values()], dtype=object)[values]
+            named: Array = np.array([*self.names.values()], dtype=object)[values]
+            return named
         low, high = self.scale.low, self.scale.high
         if self.scale.log:
             values, low, high = np.log(np.maximum(values, low)), np.log(low), np.log(high)
         levels = (values - low) / max(high - low, 1e-9) * (_LEVELS - 1)
-        return np.array(palette(_LEVELS), dtype=object)[levels.round().astype(int).clip(0, _LEVELS - 1)]
+        colours: Array = np.array(palette(_LEVELS), dtype=object)[levels.round().astype(int).clip(0, _LEVELS - 1)]
+        return colours
 
 
 def colouring(result: QueryKeyMap, kind: Kind) -> Colouring:
@@ -65,10 +67,14 @@ def colouring(result: QueryKeyMap, kind: Kind) -> Colouring:
     if color == "norm":
         return _by_norm(group)
     if color == "text":
-        return Colouring(tokens.text[None], scale=Scale(float(tokens.text.min()), float(tokens.text.max()), "text"))
+        return Colouring(
+            tokens.text[None], scale=ColourScale(float(tokens.text.min()), float(tokens.text.max()), "text")
+        )
     end = float(np.percentile(tokens.position, _USUAL, method="higher"))
     extend = "max" if tokens.position.max() > end else "neither"
-    return Colouring(tokens.position[None], scale=Scale(0.0, max(end, 1.0), "position in the text", extend=extend))
+    return Colouring(
+        tokens.position[None], scale=ColourScale(0.0, max(end, 1.0), "position in the text", extend=extend)
+    )
 
 
 def _by_norm(group: HeadMaps) -> Colouring:
@@ -81,5 +87,6 @@ def _by_norm(group: HeadMaps) -> Colouring:
     spread = np.percentile(np.abs(np.log(np.maximum(ratios, 1e-6))), _USUAL)
     end = max(float(np.exp(spread)), _LEAST_SPREAD)
     return Colouring(
-        ratios, scale=Scale(1 / end, end, "norm, as a multiple of the median of its side", log=True, extend="both")
+        ratios,
+        scale=ColourScale(1 / end, end, "norm, as a multiple of the median of its side", log=True, extend="both"),
     )

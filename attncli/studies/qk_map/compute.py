@@ -63,7 +63,7 @@ class LayerVectors:
 
 
 @dataclass(frozen=True, eq=False)
-class _BlockPlaces:
+class _SampledInBlock:
     """Where sampled tokens of one text are in a block.
 
     rows     indices of the rows of sampled queries, and `numbers` of these queries
@@ -76,7 +76,7 @@ class _BlockPlaces:
     known: torch.Tensor
 
     @classmethod
-    def of(cls, rows: Rows, entry: int, text: int, sample: Sample) -> _BlockPlaces:
+    def of(cls, rows: Rows, entry: int, text: int, sample: Sample) -> _SampledInBlock:
         row_positions, key_positions = (
             side[entry].cpu().numpy() for side in (rows.query_positions, rows.key_positions)
         )
@@ -89,8 +89,8 @@ class _BlockPlaces:
         pairs = sample.pairs[numbers]
         columns = np.where(pairs < 0, -1, column_of[np.where(pairs < 0, 0, sample.positions(1)[pairs])])
         tensors = (torch.from_numpy(part).to(rows.raw.device) for part in (index, columns.clip(0), columns >= 0))
-        places, columns_tensor, known = tensors
-        return cls(places, numbers, columns_tensor, known)
+        in_rows, in_columns, known = tensors
+        return cls(in_rows, numbers, in_columns, known)
 
 
 class SampleVectors:
@@ -132,26 +132,26 @@ class SampleVectors:
     def _take_weights(self, layer: LayerVectors, rows: Rows, entry: int, text: int, sample: Sample) -> None:
         cache = rows.visibility.cache
         if (self, entry) not in cache:
-            cache[self, entry] = _BlockPlaces.of(rows, entry, text, sample)
-        places: _BlockPlaces = cache[self, entry]
-        if not len(places.numbers):
+            cache[self, entry] = _SampledInBlock.of(rows, entry, text, sample)
+        sampled: _SampledInBlock = cache[self, entry]
+        if not len(sampled.numbers):
             return
-        weights, visible = _sampled_rows(rows, entry, places.rows)
+        weights, visible = _sampled_rows(rows, entry, sampled.rows)
         if self._drop:
             visible = visible & ~rows.visibility.special_keys[entry]
             weights = weights.masked_fill(~visible, 0)
             weights = weights / weights.sum(-1, keepdim=True, dtype=torch.float64).clamp_min(1e-12)
         heads = np.array([layer.heads.index(head) for head in rows.heads])[:, None]
         shape = (*weights.shape[:2], -1)
-        columns = places.columns.expand(*shape)
-        seen = visible.gather(-1, columns) & places.known
+        columns = sampled.columns.expand(*shape)
+        seen = visible.gather(-1, columns) & sampled.known
         of_pairs = weights.gather(-1, columns).masked_fill(~seen, torch.nan)
-        layer.weights[heads, places.numbers] = of_pairs.float().cpu().numpy()
+        layer.weights[heads, sampled.numbers] = of_pairs.float().cpu().numpy()
         values, indices = weights.masked_fill(~visible, -1).topk(min(STRONGEST, weights.shape[-1]))
         positions = rows.key_positions[entry][indices].masked_fill(values < 0, -1)
         count = values.shape[-1]
-        layer.strongest[heads, places.numbers, :count] = positions.cpu().numpy()
-        layer.strongest_weights[heads, places.numbers, :count] = values.clamp_min(0).float().cpu().numpy()
+        layer.strongest[heads, sampled.numbers, :count] = positions.cpu().numpy()
+        layer.strongest_weights[heads, sampled.numbers, :count] = values.clamp_min(0).float().cpu().numpy()
 
     def result(self) -> tuple[dict[Kind, Sample], dict[LayerKey, LayerVectors]]:
         """Return the samples, and the layers that have vectors; without special tokens if these are dropped."""

@@ -23,7 +23,7 @@ from attncli.plotting.axis import join_parts
 from attncli.plotting.colours import colour_map
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
 from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, measure, style, text_widths, with_fixed_style
-from attncli.studies.qk_map.colouring import Colouring, Scale, colouring
+from attncli.studies.qk_map.colouring import Colouring, ColourScale, colouring
 from attncli.studies.qk_map.result import FAIR, METHODS, NEAREST, HeadMaps, QueryKeyMap
 
 READING = "a point is the query or the key of a token: where the map is true, a query is near the keys it attends to"
@@ -31,7 +31,7 @@ _SIDE = 900
 _LABELS, _MOST_ALIKE, _LABEL_SIZE, _LABEL_APART, _LONGEST_LABEL = 110, 3, 7.0, 3, 16
 _SIDE_INKS = ("#8a3d00", "#00476e")
 _WIDEST, _MOST_COLUMNS, _SMALLEST, _LARGEST = 1500, 16, 84, 250
-_APART, _TITLE, _LAYER, _KEY = 10, 20, 64, 62
+_APART, _TITLE, _LAYER, _KEY = 10, 20, 64, 72
 _POOR_PAGE, _PAGE = "#f0eae4", "#fbfbfb"
 _RATIOS, _FEW = (0.1, 0.2, 0.5, 0.7, 1, 1.4, 2, 5, 10), 8
 _RASTER_FROM = 5000
@@ -61,15 +61,16 @@ def draw_head(result: QueryKeyMap, kind: Kind, *, model: str = "", note: str = "
 def draw_heads(result: QueryKeyMap, kind: Kind, *, model: str = "", note: str = "", kinds: KindNames = KNOWN) -> Figure:
     """Return the maps of all heads of a kind: a row of panels for each layer, and how true each is."""
     group = result.groups[kind]
-    places, columns, rows = _grid(group)
+    cells, columns, rows = _grid(group)
     room = _WIDEST - 2 * EDGE - _LAYER
     side = int(np.clip(room / columns - _APART, _SMALLEST, _LARGEST))
     title = join_parts("queries and keys of every head", kinds.title(kind), f"{len(group.heads)} heads")
     header = Header.of(title, model, join_parts(note, _sampled(result, group)), READING)
     colours = colouring(result, kind)
     width = _LAYER + columns * (side + _APART) + (BAR_ROOM if colours.scale is not None else 0) + 2 * EDGE
+    width = max(width, measure(_TITLES.split("\n"), SMALL)[0] + 2 * EDGE)
     page = FigureLayout.blank(width, header.height + rows * (side + _TITLE + _APART) + _KEY + 24, header)
-    for head, (row, column) in enumerate(places):
+    for head, (row, column) in enumerate(cells):
         left = EDGE + _LAYER + column * (side + _APART)
         top = header.height + row * (side + _TITLE + _APART) + _TITLE
         axes = page.axes(left, top, side, side)
@@ -87,12 +88,12 @@ def draw_heads(result: QueryKeyMap, kind: Kind, *, model: str = "", note: str = 
 
 
 _TITLES = (
-    "above each map: the head, and the rank correlation of nearness with attention weight (1: near means attended, "
-    "0: it says nothing)"
+    "above each map: the head, and the rank correlation of nearness with attention weight\n"
+    "(1: near means attended, 0: it says nothing)"
 )
 
 
-def _draw_bar(page: FigureLayout, axes: Axes, scale: Scale | None) -> None:
+def _draw_bar(page: FigureLayout, axes: Axes, scale: ColourScale | None) -> None:
     """Draw the colour bar on the right of these axes, if colours have a scale."""
     if scale is not None:
         norm = LogNorm(scale.low, scale.high) if scale.log else Normalize(scale.low, scale.high)
@@ -111,11 +112,11 @@ def _grid(group: HeadMaps) -> tuple[list[tuple[int, int]], int, int]:
     widest = max(counts.values())
     most = min(_MOST_COLUMNS, widest) if len(counts) > 1 else min(5, widest)
     columns = math.ceil(widest / math.ceil(widest / most))
-    places, row = [], 0
+    cells, row = [], 0
     for count in counts.values():
-        places += [(row + number // columns, number % columns) for number in range(count)]
+        cells += [(row + number // columns, number % columns) for number in range(count)]
         row += math.ceil(count / columns)
-    return places, columns, row
+    return cells, columns, row
 
 
 def _sampled(result: QueryKeyMap, group: HeadMaps) -> str:
@@ -170,7 +171,9 @@ def _draw_points(
     )
     for chosen, marker in parts:
         scaled = size * (0.75 if marker == "D" else 1.0)
-        axes.scatter(*points[chosen].T, s=scaled, c=of_points[chosen].tolist(), marker=marker, **look)
+        axes.scatter(
+            points[chosen, 0], points[chosen, 1], s=scaled, c=of_points[chosen].tolist(), marker=marker, **look
+        )
 
 
 def _draw_labels(axes: Axes, group: HeadMaps, inks: tuple[str, str]) -> None:
@@ -179,11 +182,11 @@ def _draw_labels(axes: Axes, group: HeadMaps, inks: tuple[str, str]) -> None:
     inks  colours of the labels of queries and of keys
     """
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
-    places = (group.points[0] - (left, low)) / (right - left, high - low) * _SIDE
+    pixels = (group.points[0] - (left, low)) / (right - left, high - low) * _SIDE
     names = [shorten(escape_invisible(token), _LONGEST_LABEL) for token in group.tokens.token]
     different = list(dict.fromkeys(names))
     widths = dict(zip(different, text_widths(different, _LABEL_SIZE), strict=True))
-    boxes = np.array([[x + 5, y, x + 5 + widths[name], y] for (x, y), name in zip(places, names, strict=True)])
+    boxes = np.array([[x + 5, y, x + 5 + widths[name], y] for (x, y), name in zip(pixels, names, strict=True)])
     boxes += np.array([-1, -1, 1, 1]) * _LABEL_APART + np.array([0, -0.5, 0, 0.5]) * measure(["Ag"], _LABEL_SIZE)[1]
     for point in _without_overlap(boxes, names, group.tokens.side):
         label = axes.annotate(

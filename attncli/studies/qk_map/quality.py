@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from attncli.data import Array
+from attncli.studies.qk_map.projection import unit_vectors
 from attncli.studies.qk_map.result import NEAREST
 from attncli.studies.qk_map.sampling import Sample
 
 RANDOM_MAPS = 5
+_AT_ONCE = 512
+"""Number of queries whose products with all keys are in memory at once."""
 QUALITY = (
     "correlation",
     "correlation_all_dimensions",
@@ -42,13 +45,16 @@ def measure(weights: Array, vectors: Array, points: Array, sample: Sample, seed:
 
 def euclidean(queries: Array, keys: Array, pairs: Array) -> Array:
     """Return [query, pair] the distance of each pair; `pairs` are numbers of keys, -1 gives any number."""
-    return np.linalg.norm(queries[:, None] - keys[pairs], axis=-1)
+    distances: Array = np.linalg.norm(queries[:, None] - keys[pairs], axis=-1)
+    return distances
 
 
 def cosine(queries: Array, keys: Array, pairs: Array) -> Array:
     """Return [query, pair] 1 minus the cosine of each pair."""
-    unit = [vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12) for vectors in (queries, keys)]
-    return 1 - np.einsum("qd,qpd->qp", unit[0], unit[1][pairs])
+    queries, keys = unit_vectors(queries), unit_vectors(keys)
+    parts = [slice(first, first + _AT_ONCE) for first in range(0, len(queries), _AT_ONCE)]
+    cosines = [np.take_along_axis(queries[part] @ keys.T, pairs[part], axis=1) for part in parts]
+    return 1 - np.concatenate(cosines)
 
 
 def rank_correlation(weights: Array, distances: Array) -> float:

@@ -42,7 +42,7 @@ def query_key_map_report(result: QueryKeyMap, run: Collected) -> Report:
         "summary": result.advice,
         "heads": list(records(heads)),
     }
-    tables = {
+    tables: dict[str, Columns | Table] = {
         "qk-map": defined_columns(heads),
         "qk-map-points": Table(_Parts(result.points_tables), formats=WHOLE_TABLES),
         "qk-map-vectors": Table(_Parts(result.vectors_tables), formats=("parquet",)),
