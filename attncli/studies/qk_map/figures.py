@@ -48,9 +48,11 @@ def draw_head(result: QueryKeyMap, kind: Kind, *, model: str = "", note: str = "
     width = _SIDE + 2 * EDGE + (BAR_ROOM if colours.scale is not None else 0)
     page = FigureLayout.blank(width, header.height + _SIDE + _KEY + 10, header)
     axes = page.axes(EDGE, header.height, _SIDE, _SIDE)
-    size = float(np.clip(9000 / len(tokens), 5, 60))
+    size = float(np.clip(9000 / len(tokens), 5, 40))
     _draw_points(axes, group, 0, colours, size, shapes=True)
-    _draw_labels(axes, group, _SIDE_INKS if result.options.color == "side" else (INK, INK))
+    _draw_labels(
+        axes, group, 3 + size**0.5 / 2 * DPI / 72, _SIDE_INKS if result.options.color == "side" else (INK, INK)
+    )
     _draw_bar(page, axes, colours.scale)
     page.legend(_key(colours, shapes=True), EDGE, page.height - _KEY + 4)
     page.write(EDGE, page.height - _KEY + 28, READING, SMALL, FAINT)
@@ -176,23 +178,24 @@ def _draw_points(
         )
 
 
-def _draw_labels(axes: Axes, group: HeadMaps, inks: tuple[str, str]) -> None:
+def _draw_labels(axes: Axes, group: HeadMaps, apart: float, inks: tuple[str, str]) -> None:
     """Write tokens beside some points, each at most three times for a side, where they cover no other label.
 
-    inks  colours of the labels of queries and of keys
+    apart  pixels from the middle of a point to its label
+    inks   colours of the labels of queries and of keys
     """
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     pixels = (group.points[0] - (left, low)) / (right - left, high - low) * _SIDE
     names = [shorten(escape_invisible(token), _LONGEST_LABEL) for token in group.tokens.token]
     different = list(dict.fromkeys(names))
     widths = dict(zip(different, text_widths(different, _LABEL_SIZE), strict=True))
-    boxes = np.array([[x + 5, y, x + 5 + widths[name], y] for (x, y), name in zip(pixels, names, strict=True)])
+    boxes = np.array([[x + apart, y, x + apart + widths[name], y] for (x, y), name in zip(pixels, names, strict=True)])
     boxes += np.array([-1, -1, 1, 1]) * _LABEL_APART + np.array([0, -0.5, 0, 0.5]) * measure(["Ag"], _LABEL_SIZE)[1]
     for point in _without_overlap(boxes, names, group.tokens.side):
         label = axes.annotate(
             names[point],
             group.points[0, point],
-            (5 * 72 / DPI, 0),
+            (apart * 72 / DPI, 0),
             textcoords="offset points",
             va="center",
             **style(_LABEL_SIZE, inks[group.tokens.side[point]]),

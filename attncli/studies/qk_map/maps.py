@@ -25,6 +25,8 @@ def check_memory(prepared: Pass, samples: Samples, options: QueryKeyMapOptions) 
     """Raise UsageError if the texts have too few tokens for a method, or the vectors need too much memory."""
     needed = 0
     for kind, (query_size, key_size, heads) in prepared.vector_values.items():
+        if not heads:
+            continue
         sample = samples[kind]
         count, queries = len(sample.tokens), sample.tokens.queries
         if count < LEAST_VECTORS[options.method]:

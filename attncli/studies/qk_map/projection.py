@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -62,11 +63,13 @@ def project(vectors: Array, method: str, seed: int) -> Array:
 
         perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
         return np.asarray(manifold.TSNE(init=1e-4 * start, perplexity=perplexity, **options).fit_transform(directions))
-    import umap
+    with warnings.catch_warnings():  # of packages that it can do without, and of small samples
+        warnings.simplefilter("ignore")
+        import umap
 
-    neighbours = min(NEIGHBOURS, len(vectors) - 1)
-    made = umap.UMAP(init=10 * start, n_neighbors=neighbours, n_jobs=1, **options)
-    return np.asarray(made.fit_transform(directions))
+        neighbours = min(NEIGHBOURS, len(vectors) - 1)
+        made = umap.UMAP(init=10 * start, n_neighbors=neighbours, n_jobs=1, **options)
+        return np.asarray(made.fit_transform(directions))
 
 
 def check_installed(method: str) -> None:
@@ -78,6 +81,8 @@ def check_installed(method: str) -> None:
         raise UsageError('qk-map needs SciPy and scikit-learn: pip install "attncli[analyses]"') from error
     if method == "umap":
         try:
-            import umap  # noqa: F401
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                import umap  # noqa: F401
         except ImportError as error:
             raise UsageError('--method umap needs umap-learn: pip install "attncli[umap]"') from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -63,23 +63,15 @@ class QueryKeyMapStudy(Study["QueryKeyMap"]):
         from attncli.studies.qk_map.maps import check_memory, map_heads
 
         prepared, options = execution.prepared, self.options
-        self._check_vectors(prepared)
+        _check_vectors(prepared, [kind for kind, (_, _, heads) in prepared.vector_values.items() if heads])
         texts = sorted((text for batch in prepared.batches for text in batch.inputs), key=lambda text: text.index)
         sink = SampleVectors(texts, prepared.heads, options.vectors, options.seed, prepared.request.dropped_special)
         check_memory(prepared, sink.samples, options)
         run = execution.run_pass(prepared, [sink])
         samples, layers = sink.result()
+        _check_vectors(prepared, layers)
         result = map_heads(run.inputs, samples, layers, options, execution.track)
         return run.with_notes(*missing_vectors_notes(prepared.heads, layers), *result.notes), result
-
-    @staticmethod
-    def _check_vectors(prepared: Pass) -> None:
-        """Raise ModelError if no layer has vectors."""
-        if not prepared.vector_values:
-            raise ModelError(
-                f"{prepared.loaded.name} gives no query and key vectors: its attention weights are the model's own "
-                "(attncli info says why)"
-            )
 
     def report(self, result: QueryKeyMap, run: Collected) -> Report:
         from attncli.studies.qk_map.report import query_key_map_report
@@ -90,3 +82,12 @@ class QueryKeyMapStudy(Study["QueryKeyMap"]):
         from attncli.studies.qk_map.terminal import heads_table
 
         return [heads_table(result, run.info.kinds)]
+
+
+def _check_vectors(prepared: Pass, found: Collection[object]) -> None:
+    """Raise ModelError if nothing with vectors was found in the model."""
+    if not found:
+        raise ModelError(
+            f"{prepared.loaded.name} gives no query and key vectors: its attention weights are the model's own "
+            "(attncli info says why)"
+        )

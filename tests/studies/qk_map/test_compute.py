@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -39,7 +41,7 @@ def runs(models: dict[str, attncli.Model]) -> dict[str, attncli.Run]:
 def results(models: dict[str, attncli.Model]) -> dict[str, QueryKeyMap]:
     """All tokens of these texts as queries and keys."""
     maps = {name: models[name].qk_map(TEXTS) for name in ("encoder", "decoder")}
-    return {**maps, "seq2seq": models["seq2seq"].qk_map("abcd efg", target="gfe")}
+    return {**maps, "seq2seq": models["seq2seq"].qk_map("abcd efg", target="gfe", kind=["encoder", "cross"])}
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:
@@ -232,6 +234,15 @@ def test_vectors_that_are_not_finite_are_refused(models: dict[str, attncli.Model
     layers["encoder", 0].keys[2, 3, 1] = np.nan
     with pytest.raises(ModelError, match=r"encoder head 0\.2 is refused: its query and key vectors are not finite"):
         map_heads((), samples, layers, QueryKeyMapOptions(), untracked)
+
+
+def test_a_model_without_vectors_is_refused(models: dict[str, attncli.Model], monkeypatch: pytest.MonkeyPatch) -> None:
+    model = models["encoder"]
+    plan = model.plan()
+    eager = replace(plan, sites=tuple(replace(site, route="eager") for site in plan.sites))
+    monkeypatch.setattr(type(model), "plan", lambda *_: eager)
+    with pytest.raises(ModelError, match="gives no query and key vectors: its attention weights are the model's own"):
+        model.qk_map("a cat sat")
 
 
 @pytest.mark.parametrize(
