@@ -31,7 +31,7 @@ _SIDE = 900
 _LABELS, _MOST_ALIKE, _LABEL_SIZE, _LABEL_APART, _LONGEST_LABEL = 110, 3, 7.0, 3, 16
 _SIDE_INKS = ("#8a3d00", "#00476e")
 _WIDEST, _MOST_COLUMNS, _SMALLEST, _LARGEST = 1500, 16, 84, 250
-_APART, _TITLE, _LAYER, _KEY = 10, 20, 64, 72
+_APART, _TITLE, _LAYER, _KEY = 10, 20, 74, 72
 _POOR_PAGE, _PAGE = "#f0eae4", "#fbfbfb"
 _RATIOS, _FEW = (0.1, 0.2, 0.5, 0.7, 1, 1.4, 2, 5, 10), 8
 _RASTER_FROM = 5000
@@ -69,7 +69,7 @@ def draw_heads(result: QueryKeyMap, kind: Kind, *, model: str = "", note: str = 
     title = join_parts("queries and keys of every head", kinds.title(kind), f"{len(group.heads)} heads")
     header = Header.of(title, model, join_parts(note, _sampled(result, group)), READING)
     colours = colouring(result, kind)
-    width = _LAYER + columns * (side + _APART) + (BAR_ROOM if colours.scale is not None else 0) + 2 * EDGE
+    width: float = _LAYER + columns * (side + _APART) + (BAR_ROOM if colours.scale is not None else 0) + 2 * EDGE
     width = max(width, measure(_TITLES.split("\n"), SMALL)[0] + 2 * EDGE)
     page = FigureLayout.blank(width, header.height + rows * (side + _TITLE + _APART) + _KEY + 24, header)
     for head, (row, column) in enumerate(cells):
