@@ -1,4 +1,4 @@
-// Builds the only asset of the page: attncli/page/assets/page.html, with script, style and their hashes inside.
+// Builds the pages in attncli/page/assets/, each with script, style and their hashes inside.
 // With --check it writes nothing and fails where a file differs from what would be built.
 import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
@@ -23,22 +23,35 @@ async function put(name, text) {
   }
 }
 
-const types = await compileFromFile(here("page.schema.json"), {
-  bannerComment: "// Written by `npm run build` from page.schema.json; do not edit.",
-  additionalProperties: false,
-  style: { printWidth: 120 },
-});
-await put("src/schema.ts", types);
+/** Writes the TypeScript types of a schema. */
+async function putTypes(schema, types) {
+  const text = await compileFromFile(here(schema), {
+    bannerComment: `// Written by \`npm run build\` from ${schema}; do not edit.`,
+    additionalProperties: false,
+    style: { printWidth: 120 },
+  });
+  await put(types, text);
+}
 
 const bundle = async (entry, options) => {
   const made = await build({ entryPoints: [here(entry)], bundle: true, minify: true, write: false, ...options });
   return made.outputFiles[0].text.trim();
 };
-const script = await bundle("src/main.ts", { format: "iife", target: "es2022", charset: "ascii" });
-const style = await bundle("src/style.css", {});
 const hash = (text) => `'sha256-${createHash("sha256").update(text, "utf8").digest("base64")}'`;
-
-const parts = { "script-hash": hash(script), "style-hash": hash(style), style, script };
 const template = await readFile(here("page.template.html"), "utf8");
-const page = template.replace(/\{\{([\w-]+)\}\}/g, (_, name) => parts[name]);
-await put("../attncli/page/assets/page.html", page);
+
+/** Writes a page from the script and the style of a folder. */
+async function putPage(folder, page) {
+  const script = await bundle(`${folder}/main.ts`, { format: "iife", target: "es2022", charset: "ascii" });
+  const style = await bundle(`${folder}/style.css`, {});
+  const parts = { "script-hash": hash(script), "style-hash": hash(style), style, script };
+  await put(
+    page,
+    template.replace(/\{\{([\w-]+)\}\}/g, (_, name) => parts[name]),
+  );
+}
+
+await putTypes("page.schema.json", "src/schema.ts");
+await putTypes("qk-map.schema.json", "src/qk-map/schema.ts");
+await putPage("src", "../attncli/page/assets/page.html");
+await putPage("src/qk-map", "../attncli/page/assets/qk-map.html");

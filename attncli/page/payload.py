@@ -1,12 +1,8 @@
 """The page: its content as `web/page.schema.json` defines it, put into the empty page that is built from `web/`."""
 
-import base64
-import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -15,17 +11,13 @@ from attncli.data import Attention, Input, LayerMaps, RunInfo, Tokens, Vectors
 from attncli.page.attributions import PageAttribution
 from attncli.page.blobs import Blobs, encode_vectors, encode_weights
 from attncli.page.edges import EdgeTable, LayerId
+from attncli.page.filled import filled_page, text_name
 from attncli.page.opening import opening_head
 from attncli.page.sides import side_document
 from attncli.paths import without_folders
 
 SCHEMA = "attncli.page/1"
-NAME = 80
-"""Largest number of characters in the name of a text."""
-MARKER = "<!--run-->"
-TITLE = "<title>attncli</title>"
 _MAP_OPTIONS = ("aggregate", "aggregate_layers", "words", "dropped_special")
-_ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&"})
 Plain = dict[str, Any]
 """A value of the document that JSON can store."""
 
@@ -57,7 +49,7 @@ class PageContent:
 def build_payload(content: PageContent) -> tuple[Plain, list[bytes]]:
     """Return the document and the compressed binary parts; equal token lists and binary parts are stored once."""
     writer = _Writer(Blobs(), content.edges)
-    info, names = content.info, {source.index: _text_name(source) for source in content.inputs}
+    info, names = content.info, {source.index: text_name(source) for source in content.inputs}
     maps = [writer.map(attention, names[attention.text]) for attention in content.maps]
     run = {name: getattr(info, name) for name in ("revision", "dtype", "device", "capture")}
     model = without_folders(info.model)
@@ -174,31 +166,6 @@ class _Writer:
         }
 
 
-def _text_name(source: Input) -> str:
-    """Return the beginning of a text in one line, at most `NAME` characters."""
-    text = " ".join(source.text.text.split()) or f"text {source.index}"
-    return text if len(text) <= NAME else text[: NAME - 1] + "…"
-
-
 def page_html(content: PageContent, template: str | None = None) -> str:
-    """Return the page as one document that needs no other file; `template` replaces `built_page()`."""
-    page = built_page() if template is None else template
-    title = f"<title>{html.escape(content.info.title)} · attncli</title>"
-    before, _, after = page.replace(TITLE, title, 1).partition(MARKER)
-    return "".join([before, *_scripts(*build_payload(content)), after])
-
-
-@cache
-def built_page() -> str:
-    """Return the page that comes with the package, without content."""
-    return files("attncli.page").joinpath("assets", "page.html").read_text(encoding="utf-8")
-
-
-def _scripts(document: Plain, blobs: Sequence[bytes]) -> Iterator[str]:
-    """Yield the document, then each binary part, as `<script>` elements."""
-    # ASCII only, and without the characters that could end the script for an HTML parser
-    text = json.dumps(document, allow_nan=False, separators=(",", ":")).translate(_ESCAPES)
-    yield f'<script type="application/json" id="page">{text}</script>\n'
-    for number, blob in enumerate(blobs):
-        data = base64.b64encode(blob).decode("ascii")
-        yield f'<script type="application/octet-stream" id="blob-{number}">{data}</script>\n'
+    """Return the page as one document that needs no other file; `template` replaces the page of the package."""
+    return filled_page("page", content.info.title, *build_payload(content), template=template)

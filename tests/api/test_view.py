@@ -14,7 +14,7 @@ from page import Read
 import attncli
 from attncli.data.surfaces import token_columns
 from attncli.errors import UsageError
-from attncli.page.payload import built_page
+from attncli.page.filled import built_page
 
 TEXT = "The animal didn't cross the street because it was too tired."
 BOTH = [TEXT, "Two."]

@@ -12,7 +12,8 @@ from page import TEMPLATE, Read
 
 from attncli.data import Attention, Input, LayerMaps, RunInfo, Scheme, Text, Tokens
 from attncli.page import PageContent, page_html
-from attncli.page.payload import build_payload, built_page
+from attncli.page.filled import built_page
+from attncli.page.payload import build_payload
 
 
 def content(pieces: list[str], scheme: Scheme = "plain", name: str = "demo") -> PageContent:

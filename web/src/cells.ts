@@ -3,6 +3,9 @@ import { largest, total } from "./maps";
 import type { Axis } from "./run";
 import type { Side } from "./schema";
 
+/** A text as written: for each piece its label, the number of its cell, the text before it and its own. */
+export type Written = Pick<Side, "labels" | "cells" | "before" | "surface">;
+
 /** Weights of the places of an axis. */
 export interface Weights {
   weights: Float32Array;
@@ -29,10 +32,10 @@ export interface TextCell {
 }
 
 /** Returns the cells of a text, with their weights if these are weights of this text; a word of the axis is a cell. */
-export function cellsOf(side: Side, axis: Axis, shade: Weights | null): TextCell[] {
+export function cellsOf(side: Written, axis: Pick<Axis, "labels" | "places">, shade: Weights | null): TextCell[] {
   const cells: TextCell[] = [];
   let last = -1;
-  side.pieces.forEach((_, piece) => {
+  side.labels.forEach((_, piece) => {
     const [number, place] = [side.cells[piece], axis.places[piece]];
     const [before, text] = [side.before[piece], side.surface[piece]].map(escapedControls);
     const cell = cells[cells.length - 1];
@@ -52,7 +55,7 @@ export function cellsOf(side: Side, axis: Axis, shade: Weights | null): TextCell
 const UNKNOWN = { name: "", weight: Number.NaN, undefined: false };
 
 /** Sets the name of a cell, and its weight from those of its places. */
-function weigh(cell: TextCell, axis: Axis, shade: Weights | null): void {
+function weigh(cell: TextCell, axis: Pick<Axis, "labels">, shade: Weights | null): void {
   const { places } = cell;
   cell.name = places.length === 1 ? axis.labels[places[0]] : cell.text;
   if (!shade || !places.length) return;

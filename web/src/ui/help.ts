@@ -1,7 +1,11 @@
 // The dialog that shows the keys.
 import { select } from "d3-selection";
-import type { Run } from "../run";
-import { keysOf } from "./keys";
+
+/** Keys with the same effect, and what they do. */
+export interface Described {
+  keys: string[];
+  does: string;
+}
 
 const NAMES: Record<string, string> = {
   ArrowRight: "→",
@@ -11,11 +15,11 @@ const NAMES: Record<string, string> = {
   Escape: "Esc",
 };
 
-export function helpDialog(host: HTMLElement, run: Run): () => void {
+export function helpDialog(host: HTMLElement, described: readonly Described[]): () => void {
   const dialog = select(host).append("dialog").attr("aria-labelledby", "help-title");
   dialog.append("h2").attr("id", "help-title").text("Keyboard");
   const list = dialog.append("dl");
-  for (const { keys, does } of [{ keys: ["?"], does: "show these keys" }, ...keysOf(run)]) {
+  for (const { keys, does } of [{ keys: ["?"], does: "show these keys" }, ...described]) {
     const line = list.append("div");
     line
       .append("dt")

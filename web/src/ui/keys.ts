@@ -2,6 +2,7 @@
 import { turned, UNFOCUSED } from "../focus";
 import type { Run } from "../run";
 import { type Change, type State, type Store, VIEWS, type ViewName } from "../state";
+import { isDark } from "./theme";
 
 export interface Key {
   keys: string[];
@@ -66,13 +67,6 @@ export function keyboard(run: Run, store: Store, help: () => void): void {
     event.preventDefault();
     store.change(key.change(run, store.state));
   });
-}
-
-/** Whether the system is dark; the page follows its changes unless the user chose a theme. */
-export const DARK = matchMedia("(prefers-color-scheme: dark)");
-
-export function isDark(state: State): boolean {
-  return state.theme === "dark" || (state.theme === "auto" && DARK.matches);
 }
 
 function other(value: "keep" | "drop"): "keep" | "drop" {

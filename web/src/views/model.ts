@@ -7,6 +7,7 @@ import { type Grid, largest } from "../maps";
 import { type Pen, sized } from "../pen";
 import { combinedName } from "../run";
 import type { HeadName, LayerName, State } from "../state";
+import { inTurn } from "../turns";
 import { type Absent, absentLegend, absentOf, hatch, LEGEND_HIGH, paintLegend, undefinedRows } from "./absent";
 import { isLog, pixels } from "./matrix";
 
@@ -16,8 +17,6 @@ const LEAST_SIDE = 16;
 /** Side of a thumbnail that needs no more room in height; a larger one does. */
 const USUAL_SIDE = 120;
 const MOST_SIDE = 220;
-/** Milliseconds of drawing before the page handles other events. */
-const FRAME_MS = 12;
 
 interface Place {
   layer: LayerName;
@@ -107,21 +106,6 @@ function addAbsent(absent: Absent, map: Grid, state: State): boolean {
   absent.sinks = ofMap.sinks;
   absent.undefined ||= ofMap.undefined;
   return before.masked !== absent.masked || before.undefined !== absent.undefined;
-}
-
-/** Runs the tasks in slices with a frame between them; returns a function that stops them. */
-function inTurn(waiting: (() => void)[]): () => void {
-  let next = 0;
-  let stopped = false;
-  const slice = () => {
-    const start = performance.now();
-    while (!stopped && next < waiting.length && performance.now() - start < FRAME_MS) waiting[next++]();
-    if (!stopped && next < waiting.length) requestAnimationFrame(slice);
-  };
-  slice();
-  return () => {
-    stopped = true;
-  };
 }
 
 function paint(pen: Pen, stage: Stage, places: Place[], side: number): void {

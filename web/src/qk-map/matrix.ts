@@ -1,0 +1,203 @@
+// All heads: a small map of each layer x head; a click opens it.
+import { type Selection, select } from "d3-selection";
+import { themed } from "../colour";
+import { inTurn } from "../turns";
+import { isDark } from "../ui/theme";
+import { type Colouring, colouringOf, type Legend } from "./colours";
+import { drawLegend } from "./legend";
+import type { State } from "./state";
+import { drawnOrder, type QkView, type Stage, short, standingOut } from "./view";
+
+const LABEL = 30;
+const GAP = 4;
+const LEAST_SIDE = 18;
+const MOST_SIDE = 200;
+/** Side of a map that needs no more room in height; a larger one does. */
+const USUAL_SIDE = 96;
+/** Smallest side of a map with its number below it. */
+const NUMBERED = 40;
+/** Opacity of points that do not stand out, where some do. */
+const DIM = 40;
+const SOLID = 230;
+/** Milliseconds of drawing before the page handles other events: more than a frame, as a head takes few of them. */
+const SLICE_MS = 40;
+/** Pixels below the view: the status line and the notes. */
+const BELOW = 150;
+
+interface Thumb {
+  head: string;
+  canvas: HTMLCanvasElement;
+}
+
+export function matrixView(stage: Stage): QkView {
+  const box = select(stage.host).append("div").attr("class", "heads-view");
+  const legend = box.append("div").attr("class", "legend").node() as HTMLElement;
+  const grid = box.append("div").attr("class", "cells");
+  const caption = box.append("p").attr("class", "caption");
+  let thumbs: Thumb[] = [];
+  let drawn = "";
+  let side = 0;
+  let stop = () => {};
+
+  return {
+    update(state) {
+      stop();
+      const wanted = `${state.kind} ${stage.host.clientWidth} ${innerHeight}`;
+      if (wanted !== drawn) {
+        drawn = wanted;
+        side = sideOf(stage, state);
+        thumbs = gridOf(grid, stage, state, side);
+        caption.text(captionOf(stage, state));
+      }
+      const dark = isDark(state);
+      const first = colouringOf(stage.maps, { ...state, head: thumbs[0].head }, dark);
+      drawLegend(legend, state.color === "norm" ? ofEachHead(first.legend) : first.legend);
+      const out = standingOut(stage, state);
+      const order = drawnOrder(stage, state, out);
+      delete document.body.dataset.painted;
+      const tasks = thumbs.map(({ head, canvas }) => () => {
+        const ofHead = { ...state, head };
+        const colouring = state.color === "norm" ? colouringOf(stage.maps, ofHead, dark) : first;
+        paint(canvas, stage.maps.map(ofHead).points, colouring, { side, order, out });
+      });
+      stop = inTurn(
+        [
+          ...tasks,
+          () => {
+            document.body.dataset.painted = state.kind;
+          },
+        ],
+        SLICE_MS,
+      );
+      stage.announce(
+        out ? `${out.size} of ${stage.maps.table(state).count} points stand out` : "click a head to open it",
+      );
+    },
+    end: () => stop(),
+  };
+}
+
+function captionOf({ maps }: Stage, state: State): string {
+  const { numbers } = maps.quality({ ...state, head: maps.names(state)[0] });
+  const number = numbers.length ? ` The number below a map: ${numbers[0].name}.` : "";
+  return `Each map is laid out by itself: only near and far within one map mean something. Faded: maps in which near does not mean attended.${number}`;
+}
+
+/** Returns the side of a small map: all heads fit the width, and large ones the height too. */
+function sideOf({ host, maps }: Stage, state: State): number {
+  const { layers } = maps.kind(state);
+  const columns = Math.max(...layers.map(({ heads }) => heads.length));
+  const look = getComputedStyle(host);
+  const width = host.clientWidth - Number.parseFloat(look.paddingLeft) - Number.parseFloat(look.paddingRight);
+  const wide = Math.floor((width - LABEL) / columns) - GAP;
+  const height = innerHeight - host.getBoundingClientRect().top - scrollY - BELOW;
+  const high = Math.floor(height / layers.length) - GAP - 16;
+  return Math.max(LEAST_SIDE, Math.min(MOST_SIDE, wide, Math.max(USUAL_SIDE, high)));
+}
+
+function gridOf(
+  grid: Selection<HTMLDivElement, unknown, null, undefined>,
+  { maps, store }: Stage,
+  state: State,
+  side: number,
+): Thumb[] {
+  const { layers } = maps.kind(state);
+  const columns = Math.max(...layers.map(({ heads }) => heads.length));
+  grid.selectAll("*").remove();
+  grid.style("grid-template-columns", `${LABEL}px repeat(${columns}, ${side}px)`);
+  grid.append("span").attr("class", "corner").attr("aria-hidden", "true").text("L \\ H");
+  for (let column = 0; column < columns; column++) grid.append("span").attr("class", "number").text(column);
+  const thumbs: Thumb[] = [];
+  for (const { layer, heads } of layers) {
+    grid.append("span").attr("class", "number").style("grid-column", "1").text(layer);
+    for (const { head, verdict, numbers, true: isTrue } of heads) {
+      const name = `${layer}.${head}`;
+      const number = short(numbers[0]?.map ?? null);
+      const about = `head ${name}: ${verdict}`;
+      const button = grid
+        .append("button")
+        .attr("type", "button")
+        .attr("class", `small-map${isTrue ? "" : " poor"}`)
+        .attr("data-head", name)
+        .attr("data-keep", `head-${name}`)
+        .attr("aria-label", about)
+        .attr("title", about)
+        .on("click", () => store.change({ head: name }));
+      const canvas = button.append("canvas").node() as HTMLCanvasElement;
+      canvas.style.width = canvas.style.height = `${side}px`;
+      if (numbers.length && side >= NUMBERED) button.append("span").attr("class", "count").text(number);
+      thumbs.push({ head: name, canvas });
+    }
+  }
+  return thumbs;
+}
+
+/** Returns the legend of norms, whose scale is that of each head. */
+function ofEachHead(legend: Legend): Legend {
+  const { scale } = legend;
+  return { ...legend, scale: scale && { ...scale, low: "smallest of each head", high: "largest" } };
+}
+
+interface Look {
+  side: number;
+  order: readonly number[];
+  out: ReadonlySet<number> | null;
+}
+
+/** Draws the points of a head as squares of one or more pixels. */
+function paint(
+  canvas: HTMLCanvasElement,
+  points: Float32Array,
+  { palette, at }: Colouring,
+  { side, order, out }: Look,
+): void {
+  const pixels = Math.max(1, Math.round(side * devicePixelRatio));
+  canvas.width = canvas.height = pixels;
+  const bytes = palette.map(bytesOf);
+  const ground = bytesOf(themed("panel"));
+  const [dim, solid] = [DIM, SOLID].map((opacity) =>
+    Uint32Array.from(bytes, (colour) => pixel(colour, ground, opacity)),
+  );
+  const image = new ImageData(pixels, pixels);
+  const data = new Uint32Array(image.data.buffer).fill(pixel(ground, ground, 255));
+  const { centre, half } = frameOf(points);
+  const dot = pixels >= 120 ? 3 : pixels >= 50 ? 2 : 1;
+  const scale = (pixels - dot - 2) / 2 / half;
+  for (const point of order) {
+    const bright = out?.has(point);
+    const colour = (out && !bright ? dim : solid)[at[point]];
+    const size = bright ? dot + 1 : dot;
+    const left = Math.round((points[2 * point] - centre[0]) * scale + (pixels - size) / 2);
+    const top = Math.round((centre[1] - points[2 * point + 1]) * scale + (pixels - size) / 2);
+    const [right, bottom] = [Math.min(pixels, left + size), Math.min(pixels, top + size)];
+    for (let y = Math.max(0, top); y < bottom; y++) {
+      for (let x = Math.max(0, left); x < right; x++) data[y * pixels + x] = colour;
+    }
+  }
+  canvas.getContext("2d")?.putImageData(image, 0, 0);
+}
+
+/** Returns the centre of the points of a map, and half of the larger side of the box around them. */
+export function frameOf(points: Float32Array): { centre: [number, number]; half: number } {
+  const low = [points[0], points[1]];
+  const high = [points[0], points[1]];
+  for (let at = 0; at < points.length; at++) {
+    const [axis, value] = [at % 2, points[at]];
+    if (value < low[axis]) low[axis] = value;
+    if (value > high[axis]) high[axis] = value;
+  }
+  const half = Math.max(high[0] - low[0], high[1] - low[1]) / 2;
+  return { centre: [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2], half: half > 0 ? half : 1 };
+}
+
+function bytesOf(colour: string): number[] {
+  const rgb = /^rgb\((\d+), ?(\d+), ?(\d+)\)$/.exec(colour);
+  if (rgb) return rgb.slice(1).map(Number);
+  return [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16));
+}
+
+/** Returns a colour over the ground as a pixel of a canvas: four bytes in one number. */
+function pixel(colour: readonly number[], ground: readonly number[], opacity: number): number {
+  const [red, green, blue] = colour.map((part, at) => Math.round(ground[at] + ((part - ground[at]) * opacity) / 255));
+  return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+}
