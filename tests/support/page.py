@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "web" / "page.schema.json").read_text(encoding="utf-8"))
+WEB = Path(__file__).parents[2] / "web"
 TEMPLATE = """<!doctype html>
 <html><head><title>attncli</title></head>
 <body>
@@ -25,7 +25,7 @@ TEMPLATE = """<!doctype html>
 class Read(HTMLParser):
     """The parsed page: scripts by id, the names of all tags, the text outside of scripts, and the numbers."""
 
-    def __init__(self, html: str) -> None:
+    def __init__(self, html: str, schema: str = "page.schema.json") -> None:
         super().__init__()
         self.tags: list[str] = []
         self.scripts: dict[str | None, str] = {}
@@ -34,7 +34,7 @@ class Read(HTMLParser):
         self.feed(html)
         self.close()
         self.document = json.loads(self.scripts["page"])
-        jsonschema.validate(self.document, SCHEMA)
+        jsonschema.validate(self.document, json.loads((WEB / schema).read_text(encoding="utf-8")))
         self.blobs = [
             zlib.decompress(base64.b64decode(self.scripts[f"blob-{number}"], validate=True))
             for number in range(sum(name is not None and name.startswith("blob-") for name in self.scripts))

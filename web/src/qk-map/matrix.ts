@@ -113,7 +113,7 @@ function gridOf(
     for (const { head, verdict, numbers, true: isTrue } of heads) {
       const name = `${layer}.${head}`;
       const number = short(numbers[0]?.map ?? null);
-      const about = `head ${name}: ${verdict}`;
+      const about = `head ${name}${numbers.length ? `, ${numbers[0].name} ${number}` : ""}: ${verdict}`;
       const button = grid
         .append("button")
         .attr("type", "button")

@@ -1,0 +1,50 @@
+"""Made content of the page of queries and keys: two layers of two heads, whose points, norms and weights are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from attncli.data import Input, RunInfo, Text, Tokens
+from attncli.page import HeadQuality, KindPoints, LayerPoints, QkPageContent, QualityNumber
+
+PER_ROW = 3
+TEXTS = (["[CLS]", "The", "animal", "was", "tired", ",", "42", "[SEP]"], ["[CLS]", "the", "street", "[SEP]"])
+GOOD, POOR = "Near means attended.", "Near does not mean attended here."
+
+
+def made_content(texts: Sequence[Sequence[str]] = TEXTS, special: Sequence[str] = ("[CLS]", "[SEP]")) -> QkPageContent:
+    """Every token is a query and a key; head 0.1 is poor, in head 1.1 everything is at one place."""
+    random = np.random.default_rng(0)
+    inputs = [_input(index, pieces, special) for index, pieces in enumerate(texts)]
+    places = np.array([(text, position) for text, pieces in enumerate(texts) for position in range(len(pieces))])
+    count = len(places)
+    lengths = np.array([len(texts[text]) for text, _ in places])
+    layers = []
+    for layer in range(2):
+        grid = np.stack(np.divmod(np.arange(2 * count), 7), -1)
+        points = np.array([random.permutation(grid) for _ in range(2)])
+        if layer:
+            points[1] = 5
+        weights = np.sort(random.dirichlet(np.ones(PER_ROW + 1), (2, count)), -1)[..., :0:-1]
+        keys = np.array([[random.permutation(length)[:PER_ROW] for length in lengths] for _ in range(2)])
+        heads = [_quality(head, poor=layer == 0 and head == 1) for head in range(2)]
+        norms = random.uniform(1, 9, (2, 2 * count))
+        layers.append(LayerPoints(layer, heads, points.astype(np.float32), norms, keys, weights))
+    both = np.concatenate([places, places])
+    kind = KindPoints("encoder", count, both[:, 0], both[:, 1], layers)
+    info = RunInfo("made/model", cls="Made", dtype="float32", notes=("a note of the run",))
+    return QkPageContent(info, inputs, [kind], "PCA", ["a note of the study"])
+
+
+def _input(index: int, pieces: Sequence[str], special: Sequence[str]) -> Input:
+    n = len(pieces)
+    is_special = np.array([piece in special for piece in pieces])
+    tokens = Tokens(tuple(pieces), np.arange(n), is_special, np.full((n, 2), -1), np.arange(n), ("",) * n)
+    return Input(index, Text(" ".join(pieces)), tokens)
+
+
+def _quality(head: int, poor: bool) -> HeadQuality:
+    numbers = (QualityNumber("rank correlation", 0.5, 0.75, 0.0), QualityNumber("top key near", 0.25, None, 0.125))
+    return HeadQuality(head, not poor, POOR if poor else GOOD, numbers)
