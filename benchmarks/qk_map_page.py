@@ -67,7 +67,7 @@ def _content(layers: int, heads: int, vectors: int) -> QkPageContent:
         tokens = Tokens(pieces, at, at < 0, np.full((LENGTH, 2), -1), at, ("",) * LENGTH)
         inputs.append(Input(text, Text(" ".join(pieces)), tokens))
     queries = vectors // 2
-    texts, positions = random.integers(0, TEXTS, vectors), random.integers(0, LENGTH, vectors)
+    texts, positions, types = (random.integers(0, most, vectors) for most in (TEXTS, LENGTH, 2))
     numbers = (QualityNumber("rank correlation", 0.5, 0.7, 0.0),)
     of_layers = []
     for layer in range(layers):
@@ -76,8 +76,8 @@ def _content(layers: int, heads: int, vectors: int) -> QkPageContent:
         points, norms = random.normal(size=(heads, vectors, 2)), random.uniform(1, 9, (heads, vectors))
         quality = [HeadQuality(head, head % 3 > 0, "Near means attended.", numbers) for head in range(heads)]
         of_layers.append(LayerPoints(layer, quality, points, norms, keys, np.take_along_axis(weights, keys, axis=-1)))
-    kind = KindPoints("encoder", queries, texts, positions, of_layers)
-    return QkPageContent(RunInfo("made"), inputs, [kind], "PCA")
+    kind = KindPoints("encoder", queries, texts, positions, types, of_layers)
+    return QkPageContent(RunInfo("made"), inputs, [kind], ["word", "piece"], "PCA")
 
 
 def _times(path: Path, loads: int) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ NORM_CODES = 65535
 """Largest code of a norm."""
 MOST_SHORT_KEYS = 65536
 """Largest number of keys whose positions have two bytes."""
-TOKEN_TYPES = ("word", "rest of a word", "number", "punctuation", "special")
 Plain = dict[str, Any]
 
 
@@ -50,7 +49,7 @@ class LayerPoints:
     heads    [head] quality of each map
     points   [head, point, 2] coordinates
     norms    [head, point] norms of the vectors
-    keys     [head, query, rank] positions of the strongest keys in the text of the query
+    keys     [head, query, rank] positions of the strongest keys in the text of the query; any where the weight is 0
     weights  [head, query, rank] their attention weights, largest first; 0 for none
     """
 
@@ -69,12 +68,14 @@ class KindPoints:
     queries    number of points that are queries
     texts      [point] index of the input of each point
     positions  [point] position of each token on its side of the text
+    types      [point] index of the type of each token
     """
 
     kind: str
     queries: int
     texts: Array
     positions: Array
+    types: Array
     layers: Sequence[LayerPoints]
 
 
@@ -82,14 +83,18 @@ class KindPoints:
 class QkPageContent:
     """Everything that the page shows.
 
+    types   names of the types of tokens
     method  how the maps are made, such as `t-SNE`
+    color   what colours show when the page opens: side, position, type, norm or text
     notes   notes for the reader, after those of the run
     """
 
     info: RunInfo
     inputs: Sequence[Input]
     kinds: Sequence[KindPoints]
+    types: Sequence[str]
     method: str
+    color: str = "side"
     notes: Sequence[str] = ()
 
 
@@ -110,7 +115,8 @@ def qk_payload(content: QkPageContent) -> tuple[Plain, list[bytes]]:
         "about": [model, *filter(None, (info.cls, info.dtype))],
         "notes": [note.replace(info.model, model) for note in (*info.notes, *content.notes)],
         "method": content.method,
-        "token_types": list(TOKEN_TYPES),
+        "color": content.color,
+        "token_types": list(content.types),
         "sides": writer.sides,
         "kinds": kinds,
     }
@@ -142,7 +148,7 @@ class _Writer:
             "texts": named,
             "queries": points.queries,
             "keys": len(points.texts) - points.queries,
-            "table": self.blobs.add([places.astype(np.uint32), points.positions.astype(np.uint32)]),
+            "table": self.blobs.add([column.astype(np.uint32) for column in (places, points.positions, points.types)]),
             "per_row": points.layers[0].keys.shape[-1],
             "layers": [self._layer(layer, np.uint32 if wide else np.uint16) for layer in points.layers],
         }
@@ -163,7 +169,7 @@ class _Writer:
             "heads": [_quality(head) for head in layer.heads],
             "points": self.blobs.add(encode_points(layer.points)),
             "norms": self.blobs.add(encode_norms(layer.norms)),
-            "strongest": self.blobs.add([largest, layer.keys.astype(position), codes]),
+            "strongest": self.blobs.add([largest, layer.keys.clip(0).astype(position), codes]),
         }
 
 
@@ -171,22 +177,7 @@ def _token_list(tokens: Tokens) -> Plain:
     """Return the `TokenList` of the schema."""
     side = side_document(tokens)
     texts = ("labels", "cells", "before", "surface", "after")
-    return {**{name: side[name] for name in texts}, "types": [*_token_types(tokens, side)]}
-
-
-def _token_types(tokens: Tokens, side: Plain) -> Iterator[int]:
-    """Yield for each token the number of its type in `TOKEN_TYPES`."""
-    previous = -1
-    for special, word, text in zip(tokens.special.tolist(), side["words"], side["texts"], strict=True):
-        if special:
-            yield TOKEN_TYPES.index("special")
-        elif not any(char.isalnum() for char in text):
-            yield TOKEN_TYPES.index("punctuation")
-        elif text.strip().isnumeric():
-            yield TOKEN_TYPES.index("number")
-        else:
-            yield TOKEN_TYPES.index("word" if word != previous else "rest of a word")
-        previous = word
+    return {name: side[name] for name in texts}
 
 
 def _quality(quality: HeadQuality) -> Plain:

@@ -11,7 +11,7 @@ from made_points import PER_ROW, made_content
 from page import Read
 
 from attncli.page.filled import built_page
-from attncli.page.qk_map import TOKEN_TYPES, encode_norms, encode_points, qk_page_html
+from attncli.page.qk_map import encode_norms, encode_points, qk_page_html
 
 SCHEMA = "qk-map.schema.json"
 
@@ -22,9 +22,11 @@ def test_points_norms_and_weights_are_read_back() -> None:
     read = Read(qk_page_html(content), SCHEMA)
     (shown,) = read.document["kinds"]
     queries, count = shown["queries"], shown["queries"] + shown["keys"]
-    table = np.frombuffer(read.blobs[shown["table"]], "<u4").reshape(2, count)
+    table = np.frombuffer(read.blobs[shown["table"]], "<u4").reshape(3, count)
     assert [shown["texts"][text]["index"] for text in table[0]] == kind.texts.tolist()
     assert table[1].tolist() == kind.positions.tolist()
+    assert table[2].tolist() == kind.types.tolist()
+    assert read.document["token_types"] == content.types
     for layer, of_page in zip(kind.layers, shown["layers"], strict=True):
         blob = read.blobs[of_page["points"]]
         frames = np.frombuffer(blob, "<f4", 6).reshape(2, 1, 3)
@@ -70,16 +72,11 @@ def test_texts_without_points_are_left_out() -> None:
         )
         for layer in kind.layers
     ]
-    part = replace(kind, queries=3, texts=kind.texts[chosen], positions=kind.positions[chosen], layers=layers)
+    columns = {name: getattr(kind, name)[chosen] for name in ("texts", "positions", "types")}
+    part = replace(kind, queries=3, layers=layers, **columns)
     read = Read(qk_page_html(replace(content, kinds=[part])), SCHEMA)
     assert [text["index"] for text in read.document["kinds"][0]["texts"]] == [0]
     assert [side["labels"] for side in read.document["sides"]] == [["a", "b", "c"]]
-
-
-def test_types_of_tokens() -> None:
-    side = Read(qk_page_html(made_content()), SCHEMA).document["sides"][0]
-    types = [TOKEN_TYPES[number] for number in side["types"]]
-    assert types == ["special", "word", "word", "word", "word", "punctuation", "number", "special"]
 
 
 def test_hostile_tokens_break_out_of_nothing() -> None:

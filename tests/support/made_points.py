@@ -33,9 +33,11 @@ def made_content(texts: Sequence[Sequence[str]] = TEXTS, special: Sequence[str] 
         norms = random.uniform(1, 9, (2, 2 * count))
         layers.append(LayerPoints(layer, heads, points.astype(np.float32), norms, keys, weights))
     both = np.concatenate([places, places])
-    kind = KindPoints("encoder", count, both[:, 0], both[:, 1], layers)
+    pieces = [texts[text][position] for text, position in both]
+    types = np.array([1 if piece in special else 2 if not piece.isalnum() else 0 for piece in pieces])
+    kind = KindPoints("encoder", count, both[:, 0], both[:, 1], types, layers)
     info = RunInfo("made/model", cls="Made", dtype="float32", notes=("a note of the run",))
-    return QkPageContent(info, inputs, [kind], "PCA", ["a note of the study"])
+    return QkPageContent(info, inputs, [kind], ["word", "special", "punctuation"], "PCA", notes=["a note of the study"])
 
 
 def _input(index: int, pieces: Sequence[str], special: Sequence[str]) -> Input:

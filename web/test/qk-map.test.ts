@@ -21,13 +21,14 @@ const QUALITY = { true: true, verdict: "true", numbers: [] };
 
 /** Two queries (the, cat) and three keys ([CLS], cat, ##s) of one text; layer 4 has the heads 0 and 2. */
 function madeMaps(): QkMaps {
-  const side = { labels: LABELS, types: [1, 0, 0, 0], cells: [0, 1, 2, 3], before: [], surface: [], after: "" };
+  const side = { labels: LABELS, cells: [0, 1, 2, 3], before: [], surface: [], after: "" };
   const page: QkPage = {
     schema: "attncli.qk-map-page/1",
     title: "made",
     about: [],
     notes: [],
     method: "PCA",
+    color: "side",
     token_types: ["word", "special"],
     sides: [{ ...side, before: ["", "", " ", ""], surface: ["", "the", "cat", "s"] }],
     kinds: [
@@ -54,7 +55,7 @@ function madeMaps(): QkMaps {
     ],
   };
   const blobs = [
-    bytes(Uint32Array.of(0, 0, 0, 0, 0), Uint32Array.of(1, 2, 0, 2, 3)),
+    bytes(Uint32Array.of(0, 0, 0, 0, 0), Uint32Array.of(1, 2, 0, 2, 3), Uint32Array.of(0, 0, 1, 0, 0)),
     bytes(
       Float32Array.of(0, 0, 1, 10, -10, 3),
       Int16Array.of(...Array(10).fill(0), 0, 0, 32767, -32767, 0, 32767, -32767, 0, 0, 0),

@@ -51,10 +51,12 @@ def query_key_map_report(result: QueryKeyMap, run: Collected) -> Report:
 
 
 def _drawings(result: QueryKeyMap, run: Collected) -> Iterator[Drawing]:
-    """Yield a picture for each kind of attention: all heads, or the only one."""
+    """Yield the page with all maps; then a picture for each kind of attention: all heads, or the only one."""
     # imported here: matplotlib takes long to load
     from attncli.studies.qk_map import figures
+    from attncli.studies.qk_map.page import html_page
 
+    yield Drawing("qk-map", html=lambda: html_page(result, run.info))
     for kind, group in result.groups.items():
         name = f"{kind}-qk-map" if len(result.groups) > 1 else "qk-map"
         draw = figures.draw_head if len(group.heads) == 1 else figures.draw_heads

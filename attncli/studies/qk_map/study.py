@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from attncli.engine.report import Report
+from attncli.engine.report import Formats, Report
 from attncli.engine.study import Study
 from attncli.errors import ModelError, UsageError, did_you_mean
 from attncli.studies.qk_map.options import QueryKeyMapOptions
-from attncli.vocabulary import MAP_COLOURS, MAP_METHODS
+from attncli.vocabulary import MAP_COLOURS, MAP_METHODS, PAGE_FORMATS, PICTURE_FORMATS, TABLE_FORMATS
 
 if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
     from rich.table import Table
@@ -29,6 +29,7 @@ class QueryKeyMapStudy(Study["QueryKeyMap"]):
     options: QueryKeyMapOptions = field(default_factory=QueryKeyMapOptions)
     name = "qk-map"
     group = QueryKeyMapOptions
+    formats = Formats((*TABLE_FORMATS, *PICTURE_FORMATS, *PAGE_FORMATS), ("json", "csv", "png", "html"))
 
     def check(self, request: Request) -> None:
         from attncli.studies.qk_map.projection import LEAST_VECTORS, check_installed

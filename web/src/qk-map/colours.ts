@@ -8,11 +8,12 @@ const STEPS = 64;
 const CLIPPED = 0.02;
 /** Part of viridis that is seen on a light and on a dark page. */
 const SEEN = { light: [0, 0.92], dark: [0.18, 1] } as const;
-export const SIDE_COLOURS = { light: ["#2f6fd0", "#d9662a"], dark: ["#6fa5ff", "#ff9c5a"] } as const;
-/** Colours of types of tokens, apart for readers who see few colours. */
+/** Colours of queries and keys, as in the pictures of attncli. */
+const SIDE_COLOURS = { light: ["#d55e00", "#0072b2"], dark: ["#ff9c5a", "#5db3ee"] } as const;
+/** Colours of types of tokens: of Okabe and Ito 2008, which colour-blind people can tell apart. */
 const TYPE_COLOURS = {
-  light: ["#3478b9", "#56a7d6", "#12876f", "#b8590b", "#b0417f"],
-  dark: ["#6ba9e6", "#a9dcff", "#3fc7a8", "#f29c4b", "#ec8ac1"],
+  light: ["#0072b2", "#56b4e9", "#e69f00", "#d55e00"],
+  dark: ["#5db3ee", "#a9dcff", "#f2b84b", "#ff8a50"],
 } as const;
 /** Number of texts with a line of their own in the legend. */
 const MOST_TEXTS = 12;
@@ -49,7 +50,7 @@ export const COLOUR_NAMES: Record<State["color"], string> = {
 
 /** Returns the colours of the points of a head. */
 export function colouringOf(maps: QkMaps, state: State, dark: boolean): Colouring {
-  const { count, queries, text, position } = maps.table(state);
+  const { count, queries, text, position, type } = maps.table(state);
   const theme = dark ? "dark" : "light";
   const points = Uint16Array.from({ length: count }, (_, point) => point);
   switch (state.color) {
@@ -61,11 +62,10 @@ export function colouringOf(maps: QkMaps, state: State, dark: boolean): Colourin
         [...SIDE_COLOURS[theme]],
       );
     case "type": {
-      const types = points.map((point) => maps.token(state, point).type);
       const names = maps.page.token_types;
       return named(
         state,
-        types,
+        Uint16Array.from(type),
         names,
         names.map((_, at) => TYPE_COLOURS[theme][at % TYPE_COLOURS[theme].length]),
       );

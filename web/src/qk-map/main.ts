@@ -39,7 +39,8 @@ class App {
   constructor(page: QkPage) {
     this.maps = new QkMaps(page, blobsOf(document));
     const { kind } = page.kinds[0];
-    const start: State = { kind, head: "", color: "side", search: "", show: "both", point: null, theme: "auto" };
+    const { color } = page;
+    const start: State = { kind, head: "", color, search: "", show: "both", point: null, theme: "auto" };
     this.start = this.maps.legal(start);
     this.store = new Store({ ...this.start, ...parsed(location.hash) }, (state) => this.maps.legal(state));
     this.store.listen((state, before) => {

@@ -18,6 +18,8 @@ export interface Table {
   /** [point] Place of its text in the texts of the kind, and position of its token there. */
   text: Uint32Array;
   position: Uint32Array;
+  /** [point] Number of the type of its token. */
+  type: Uint32Array;
 }
 
 /** The token of a point. */
@@ -27,7 +29,6 @@ export interface Token {
   text: number;
   position: number;
   label: string;
-  type: number;
 }
 
 /** A query or a key of a text that attends, or is attended to. */
@@ -107,7 +108,8 @@ export class QkMaps {
     if (existing) return existing;
     const count = maps.queries + maps.keys;
     const numbers = new Uint32Array(this.bytes(maps.table).buffer);
-    const table = { count, queries: maps.queries, text: numbers.subarray(0, count), position: numbers.subarray(count) };
+    const [text, position, type] = [0, 1, 2].map((column) => numbers.subarray(column * count, (column + 1) * count));
+    const table = { count, queries: maps.queries, text, position, type };
     this.tables.set(maps.kind, table);
     return table;
   }
@@ -151,7 +153,7 @@ export class QkMaps {
     const side: Side = point < queries ? "query" : "key";
     const list = this.list(state, text[point], side);
     const at = position[point];
-    return { side, text: text[point], position: at, label: list.labels[at], type: list.types[at] };
+    return { side, text: text[point], position: at, label: list.labels[at] };
   }
 
   /** Returns the tokens of one side of a text. */

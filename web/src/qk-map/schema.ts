@@ -24,6 +24,10 @@ export interface QkPage {
    */
   method: string;
   /**
+   * What colours show when the page opens.
+   */
+  color: "side" | "position" | "type" | "norm" | "text";
+  /**
    * Names of the types of tokens.
    */
   token_types: string[];
@@ -38,10 +42,6 @@ export interface QkPage {
  */
 export interface TokenList {
   labels: string[];
-  /**
-   * Number of the type of each token in `token_types`.
-   */
-  types: number[];
   /**
    * The number of the cell of each piece in the text; pieces that split a character share a cell.
    */
