@@ -24,6 +24,7 @@ const ZOOM_STEP = 1.5;
 const PAN_STEP = 60;
 /** Pixels below the map: the status line and its distance from it. */
 const BELOW = 70;
+const HINT = "point at a token to see its sentence; scroll to zoom, drag to move";
 /** Least pixels between two corners of an outline. */
 const CORNER = 4;
 
@@ -130,7 +131,7 @@ export class HeadView implements QkView {
     drawPoint(this.parts.point, this.stage, this.state, point);
     this.refresh();
     if (point !== null) announce(this.sentence(point));
-    else if (!always) announce("");
+    else announce(HINT);
   }
 
   /** Returns a point and its strongest weight in one line. */
@@ -185,16 +186,17 @@ export class HeadView implements QkView {
         this.stage.store.change({ point: this.scatter.nearest(this.scene, ...pointer(event, canvas)) });
       })
       .on("pointerdown.lasso", (event: PointerEvent) => {
+        if (!event.isPrimary) {
+          this.drop();
+          return;
+        }
         if (!this.draws(event) || event.button) return;
         canvas.setPointerCapture(event.pointerId);
         this.scene.outline = [pointer(event, canvas)];
       })
       .on("pointermove.lasso", (event: PointerEvent) => this.extend(pointer(event, canvas)))
       .on("pointerup.lasso", () => this.close())
-      .on("pointercancel.lasso", () => {
-        this.scene.outline = [];
-        this.refresh();
-      });
+      .on("pointercancel.lasso", () => this.drop());
   }
 
   private extend([x, y]: [number, number]): void {
@@ -206,14 +208,17 @@ export class HeadView implements QkView {
     this.refresh();
   }
 
+  /** Gives up the outline, as when a second finger begins to zoom. */
+  private drop(): void {
+    this.scene.outline = [];
+    this.refresh();
+  }
+
   /** Selects the shown points inside the outline. */
   private close(): void {
     const { outline, order } = this.scene;
-    this.scene.outline = [];
-    if (outline.length < 3) {
-      this.refresh();
-      return;
-    }
+    this.drop();
+    if (outline.length < 3) return;
     const chosen = order.filter((point) => inside(outline, ...this.scatter.at(point)));
     this.hovered = null;
     this.stage.selection.set(chosen);

@@ -2,7 +2,7 @@
 import { type Selection, select } from "d3-selection";
 import { COLOUR_NAMES } from "./colours";
 import type { Acted } from "./keys";
-import { COLOURS, SHOWN, type State } from "./state";
+import { type Change, COLOURS, SHOWN, type State } from "./state";
 
 interface Menu {
   name: "kind" | "head" | "color" | "show";
@@ -74,7 +74,11 @@ function drawMenu(bar: Selection<HTMLElement, unknown, null, undefined>, menu: M
   const node = label
     .append("select")
     .attr("name", menu.name)
-    .on("change", (event: Event) => store.change({ [menu.name]: (event.target as HTMLSelectElement).value }))
+    .on("change", (event: Event) => {
+      const change: Change = { [menu.name]: (event.target as HTMLSelectElement).value };
+      // the points of another kind are other tokens
+      store.change(menu.name === "kind" ? { ...change, point: null } : change);
+    })
     .node() as HTMLSelectElement;
   return { field: label.node() as HTMLElement, node };
 }

@@ -13,7 +13,7 @@ export interface Stage {
 }
 
 export interface QkView {
-  /** Draws a state; the head view is told by `zoom`, `lasso` and the like what it does besides. */
+  /** Draws a state. */
   update(state: State): void;
   end(): void;
 }
