@@ -14,8 +14,9 @@ def qk_map(common: CommonOptions, options: QueryKeyMapOptions, pictures: Picture
     its map is: the rank correlation of nearness with attention weight, and the share of queries whose strongest key
     is among their 10 nearest. Beside them stand all dimensions, and random points.
 
-    Writes qk-map.json, qk-map.csv with a row per head, and pictures: qk-map.png with all heads, or the map of one head
-    for --layer 3 --head 5. --format parquet adds the points, and the vectors for other tools. In a pipe, prints
+    Writes qk-map.json, qk-map.csv with a row per head, qk-map.html, a page without a network on which maps are zoomed,
+    searched and selected from, and pictures: qk-map.png with all heads, or the map of one head for --layer 3 --head 5.
+    --format parquet adds the points, and the vectors for other tools. In a pipe, prints
     qk-map.csv; with --json qk-map.json. Needs pip install "attncli[analyses]".
 
     Example: attncli qk-map --text "The cat sat on the mat because it was warm." --method pca

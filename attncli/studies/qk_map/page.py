@@ -8,9 +8,8 @@ import numpy as np
 
 from attncli.data import Kind, RunInfo
 from attncli.page import HeadQuality, KindPoints, LayerPoints, QkPageContent, QualityNumber, qk_page_html
-from attncli.studies.qk_map.result import NEAREST, TYPES, HeadMaps, QueryKeyMap
+from attncli.studies.qk_map.result import METHODS, NEAREST, TYPES, HeadMaps, QueryKeyMap
 
-METHOD_NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 NUMBER_NAMES = {
     "correlation": "rank correlation of weight and nearness",
     "top_near": f"strongest key among the {NEAREST} nearest",
@@ -21,7 +20,7 @@ NUMBER_NAMES = {
 def html_page(result: QueryKeyMap, info: RunInfo) -> str:
     """Return the page of a result as one HTML document."""
     kinds = [_kind_points(kind, group) for kind, group in result.groups.items()]
-    method = METHOD_NAMES[result.options.method]
+    method = METHODS[result.options.method]
     return qk_page_html(QkPageContent(info, result.inputs, kinds, TYPES, method, result.options.color))
 
 
@@ -40,10 +39,9 @@ def _layers(group: HeadMaps) -> Iterator[LayerPoints]:
 
 def _quality(group: HeadMaps, row: int) -> HeadQuality:
     numbers = tuple(_number(group, row, name, shown) for name, shown in NUMBER_NAMES.items())
-    correlation, by_chance = (float(group.quality[name][row]) for name in ("correlation", "correlation_random"))
-    true = correlation > by_chance
-    verdict = "Near means attended." if true else "Near does not mean attended."
-    return HeadQuality(int(group.heads[row]), true, verdict, numbers)
+    words = group.in_words(row)
+    true = group.verdicts[row] in ("good", "fair")
+    return HeadQuality(int(group.heads[row]), true, f"{words[0].upper()}{words[1:]}.", numbers)
 
 
 def _number(group: HeadMaps, row: int, name: str, shown: str) -> QualityNumber:

@@ -80,7 +80,7 @@ export function matrixView(stage: Stage): QkView {
 function captionOf({ maps }: Stage, state: State): string {
   const { numbers } = maps.quality({ ...state, head: maps.names(state)[0] });
   const number = numbers.length ? ` The number below a map: ${numbers[0].name}.` : "";
-  return `Each map is laid out by itself: only near and far within one map mean something. Faded: maps in which near does not mean attended.${number}`;
+  return `Each map is laid out by itself: only near and far within one map mean something. Faded: maps in which near says little about attention.${number}`;
 }
 
 /** Returns the side of a small map: all heads fit the width, and large ones the height too. */
