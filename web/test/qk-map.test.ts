@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { colouringOf } from "../src/qk-map/colours";
 import { countedTokens, inside, isShown, searched } from "../src/qk-map/found";
 import { distance, QkMaps } from "../src/qk-map/maps";
+import { shownCells } from "../src/qk-map/panel";
 import type { QkPage } from "../src/qk-map/schema";
 import { parsed, type State, written } from "../src/qk-map/state";
 import { bytes } from "./made";
@@ -148,4 +149,15 @@ it("the address has what differs from the start, and is read back", () => {
   expect(written({ ...HEAD, color: "norm" }, START)).toBe("#head=4.2&color=norm");
   expect({ ...START, ...parsed(written(state, START)) }).toEqual(state);
   expect(parsed("#color=none&show=1&point=-1&theme=&__proto__=1")).toEqual({});
+});
+
+it("a long text is shown around the token and around what is coloured", () => {
+  const cells = Array.from({ length: 400 }, (_, at) => {
+    const look = { before: "", text: "a", chip: false, name: "a", undefined: false };
+    return { piece: at, places: [at], ...look, weight: at === 20 ? 0.5 : Number.NaN };
+  });
+  const shown = shownCells(cells, 300).flatMap((isShown, at) => (isShown ? [at] : []));
+  const between = (first: number, last: number) => Array.from({ length: last - first + 1 }, (_, at) => first + at);
+  expect(shown).toEqual([...between(12, 28), ...between(260, 340)]);
+  expect(shownCells(cells.slice(0, 250), null).every(Boolean)).toBe(true);
 });

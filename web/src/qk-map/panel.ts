@@ -12,8 +12,10 @@ import { type Stage, short } from "./view";
 const LISTED = 8;
 /** Number of listed tokens of a selection. */
 const MOST_TOKENS = 200;
-/** Number of cells of a text that are shown before and after the token, in a long text. */
-const AROUND = 120;
+/** Number of cells of a text that is shown whole; else of those on each side of the token, and of coloured cells. */
+const SHORT_TEXT = 250;
+const AROUND_TOKEN = 40;
+const AROUND_WEIGHT = 8;
 
 type Box = Selection<HTMLElement, unknown, null, undefined>;
 
@@ -85,21 +87,24 @@ function drawSentence(
   const shade = { weights, undefinedAt: list.labels.map(() => false), adds: side === "key" };
   const cells = cellsOf(list, { labels: list.labels, places }, shade);
   const top = Math.max(...cells.map((cell) => cell.weight || 0)) || 1;
-  const middle = own === null ? cells.findIndex((cell) => cell.weight === top) : cellOf(cells, own);
-  const [first, end] = [Math.max(0, middle - AROUND), Math.min(cells.length, middle + AROUND + 1)];
+  const shown = shownCells(cells, own);
   const host = box.append("p").attr("class", "sentence text").attr("dir", "auto").attr("tabindex", 0);
-  if (first > 0) host.append("span").text("… ");
-  for (const cell of cells.slice(first, end)) drawCell(host, cell, top, own);
-  if (end < cells.length) host.append("span").text(" …");
-  else host.append("span").text(escapedControls(list.after));
+  cells.forEach((cell, at) => {
+    if (shown[at]) drawCell(host, cell, top, own);
+    else if (at === 0 || shown[at - 1]) host.append("span").text(" … ");
+  });
+  if (shown[cells.length - 1]) host.append("span").text(escapedControls(list.after));
   scrollTo(host.node() as HTMLElement);
 }
 
-function cellOf(cells: readonly TextCell[], position: number): number {
-  return Math.max(
-    0,
-    cells.findIndex((cell) => cell.places.includes(position)),
-  );
+/** Returns which cells are shown: of a long text those around the token, and around each that is coloured. */
+export function shownCells(cells: readonly TextCell[], own: number | null): boolean[] {
+  const shown = cells.map(() => cells.length <= SHORT_TEXT);
+  cells.forEach((cell, at) => {
+    const around = own !== null && cell.places.includes(own) ? AROUND_TOKEN : cell.weight > 0 ? AROUND_WEIGHT : -1;
+    if (around >= 0) shown.fill(true, Math.max(0, at - around), at + around + 1);
+  });
+  return shown;
 }
 
 function drawCell(
@@ -121,7 +126,7 @@ function drawCell(
 /** Scrolls a long sentence, but not the page, to the chosen token. */
 function scrollTo(host: HTMLElement): void {
   const chosen = host.querySelector<HTMLElement>(".chosen");
-  if (chosen) host.scrollTop = chosen.offsetTop - host.offsetTop - host.clientHeight / 2;
+  if (chosen) host.scrollTop = chosen.offsetTop - host.clientHeight / 2;
 }
 
 /** Lists the strongest weights, each with the distance of both points in the map. */
