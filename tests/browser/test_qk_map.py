@@ -117,6 +117,10 @@ def test_pointing_at_a_token_shows_where_the_head_attends(side: str, opened: Ope
     page.mouse.move(2, 2)
     opened.settle()
     assert page.locator(".token-shown h2").inner_text() == f"{side.capitalize()} animal"
+    page.locator(".token-shown td button").first.click()
+    strongest = max(true, key=lambda position: true[position])
+    assert opened.state()["point"] == str(other[strongest])
+    assert page.evaluate("document.activeElement.tagName") == "CANVAS"
 
 
 def test_the_map_zooms_moves_and_is_reached_by_keys(opened: Opened, content: QkPageContent) -> None:

@@ -34,6 +34,7 @@ export class HeadView implements QkView {
   private state!: State;
   private scene!: Scene;
   private hovered: number | null = null;
+  private listed: ReadonlySet<number> | null = null;
   private readonly scatter: Scatter;
   private readonly parts: ReturnType<typeof layout>;
   private readonly refresh = oncePerFrame(() => this.scatter.draw(this.scene));
@@ -69,7 +70,9 @@ export class HeadView implements QkView {
     const label = (point: number) => maps.token(state, point).label;
     const order = drawnOrder(this.stage, state, out);
     this.scene = { points, queries, order, out, colouring, chosen: null, attended: [], outline: [], label };
-    drawSelection(this.parts.selection, this.stage, state);
+    // not drawn again while it is the same: the place in its list, and the focus, would be lost
+    if (!before || this.listed !== selection.points) drawSelection(this.parts.selection, this.stage);
+    this.listed = selection.points;
     this.resize();
     this.point(this.hovered !== null && isShown(state, queries, this.hovered) ? this.hovered : state.point, true);
     if (!before || before.search !== state.search || before.head !== state.head) this.announceFound(out);

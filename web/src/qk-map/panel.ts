@@ -152,7 +152,11 @@ function drawList(box: Box, { maps, store }: Stage, state: State, point: number,
       const button = name
         .append("button")
         .attr("type", "button")
-        .on("click", () => store.change({ point: other }));
+        .on("click", () => {
+          store.change({ point: other });
+          // this list is gone: the keys go on from the map
+          box.node()?.closest(".head-map")?.querySelector("canvas")?.focus({ preventScroll: true });
+        });
       button.append("bdi").text(label);
     }
     row.append("td").text(position);
@@ -162,8 +166,9 @@ function drawList(box: Box, { maps, store }: Stage, state: State, point: number,
 }
 
 /** Lists the selected tokens with their counts; they can be copied, saved and dropped. */
-export function drawSelection(host: HTMLElement, stage: Stage, state: State): void {
+export function drawSelection(host: HTMLElement, stage: Stage): void {
   const { maps, selection } = stage;
+  const { state } = stage.store;
   const box = select(host);
   box.selectAll("*").remove();
   box.append("h2").text("Selection");
@@ -180,7 +185,7 @@ export function drawSelection(host: HTMLElement, stage: Stage, state: State): vo
   const lines = counted.map(({ side, label, points }) => `${label}\t${side}\t${points.length}`);
   const actions: [string, string, () => void][] = [
     ["Copy", "copy the tokens with their counts", () => void copy(lines.join("\n"), stage)],
-    ["CSV", "the selected points as a CSV file", () => save(stage, state, points)],
+    ["CSV", "the selected points as a CSV file", () => save(stage, points)],
     ["Clear", "select nothing (Escape)", () => selection.set(null)],
   ];
   for (const [text, title, act] of actions) {
@@ -217,8 +222,8 @@ async function copy(text: string, { announce }: Stage): Promise<void> {
   }
 }
 
-function save(stage: Stage, state: State, points: readonly number[]): void {
-  const { maps } = stage;
+function save({ maps, store }: Stage, points: readonly number[]): void {
+  const { state } = store;
   const { points: places, norms } = maps.map(state);
   const rows = points.map((point) => {
     const { side, text, position, label } = maps.token(state, point);
