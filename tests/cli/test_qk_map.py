@@ -35,7 +35,7 @@ CALL = (
 def test_the_files_have_heads_points_and_vectors(run_cli: RunCli) -> None:
     done = run_cli(*CALL)
     assert (done.code, done.err) == (0, "")
-    tables = {f"qk-map.{name}" for name in ("json", "csv", "jsonl", "parquet", "png")}
+    tables = {f"qk-map.{name}" for name in ("json", "csv", "jsonl", "parquet", "png", "html")}
     more = {"qk-map-points.parquet", "qk-map-points.jsonl", "qk-map-vectors.parquet", "manifest.json"}
     assert {path.name for path in Path("here").iterdir()} == tables | more
     document = json.loads(Path("here/qk-map.json").read_text())

@@ -41,6 +41,9 @@ export class Scatter {
   private frame = { centre: [0, 0] as [number, number], half: 1 };
   private places: Float32Array = new Float32Array();
   private readonly context: CanvasRenderingContext2D;
+  /** The points alone, drawn again only if they, their colours or the view change. */
+  private readonly layer = document.createElement("canvas");
+  private layerOf: readonly unknown[] = [];
   private width = 0;
   private height = 0;
 
@@ -91,17 +94,30 @@ export class Scatter {
   }
 
   draw(scene: Scene): void {
-    const { context } = this;
-    this.places = this.project(scene.points);
-    context.clearRect(0, 0, this.width, this.height);
-    this.drawPoints(scene);
+    const { context, width, height } = this;
+    const layerOf = [scene.order, scene.colouring, this.view, this.frame, width, height];
+    if (layerOf.some((part, at) => part !== this.layerOf[at])) {
+      this.layerOf = layerOf;
+      this.drawLayer(scene);
+    }
+    context.clearRect(0, 0, width, height);
+    context.drawImage(this.layer, 0, 0, width, height);
     this.drawLines(scene);
     this.drawLabels(scene);
     this.drawOutline(scene.outline);
   }
 
-  private drawPoints({ order, out, queries, colouring }: Scene): void {
-    const { context, view } = this;
+  private drawLayer(scene: Scene): void {
+    this.places = this.project(scene.points);
+    this.layer.width = this.canvas.width;
+    this.layer.height = this.canvas.height;
+    const context = this.layer.getContext("2d") as CanvasRenderingContext2D;
+    context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
+    this.drawPoints(context, scene);
+  }
+
+  private drawPoints(context: CanvasRenderingContext2D, { order, out, queries, colouring }: Scene): void {
+    const { view } = this;
     const many = order.length > MANY;
     const radius = Math.min(MOST_RADIUS, (many ? SMALL_RADIUS : RADIUS) * view.k ** 0.3);
     const rim = themed("ground");
@@ -112,28 +128,13 @@ export class Scatter {
       const bright = out?.has(point) ?? false;
       context.globalAlpha = out && !bright ? DIM : 0.85;
       context.fillStyle = colouring.palette[colouring.at[point]];
-      this.shape(x, y, bright ? radius + 1 : radius, point < queries);
+      shape(context, x, y, bright ? radius + 1 : radius, point < queries);
       context.fill();
       if (many || (out && !bright)) continue;
       context.strokeStyle = rim;
       context.stroke();
     }
     context.globalAlpha = 1;
-  }
-
-  /** A circle for a query, a diamond for a key. */
-  private shape(x: number, y: number, radius: number, isQuery: boolean): void {
-    const { context } = this;
-    context.beginPath();
-    if (isQuery) context.arc(x, y, radius, 0, 2 * Math.PI);
-    else {
-      const reach = 1.3 * radius;
-      context.moveTo(x - reach, y);
-      context.lineTo(x, y - reach);
-      context.lineTo(x + reach, y);
-      context.lineTo(x, y + reach);
-      context.closePath();
-    }
   }
 
   private drawLines({ chosen, attended, queries }: Scene): void {
@@ -153,11 +154,11 @@ export class Scatter {
       context.stroke();
       context.globalAlpha = 1;
       context.lineWidth = 1.4;
-      this.shape(toX, toY, 6, point < queries);
+      shape(context, toX, toY, 6, point < queries);
       context.stroke();
     }
     context.lineWidth = 2.5;
-    this.shape(x, y, 8, chosen < queries);
+    shape(context, x, y, 8, chosen < queries);
     context.stroke();
   }
 
@@ -214,4 +215,19 @@ export class Scatter {
     context.lineWidth = 1.5;
     context.stroke();
   }
+}
+
+/** Begins a circle for a query, a diamond for a key. */
+function shape(context: CanvasRenderingContext2D, x: number, y: number, radius: number, isQuery: boolean): void {
+  context.beginPath();
+  if (isQuery) {
+    context.arc(x, y, radius, 0, 2 * Math.PI);
+    return;
+  }
+  const reach = 1.3 * radius;
+  context.moveTo(x - reach, y);
+  context.lineTo(x, y - reach);
+  context.lineTo(x + reach, y);
+  context.lineTo(x, y + reach);
+  context.closePath();
 }
