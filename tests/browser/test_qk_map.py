@@ -75,6 +75,8 @@ def test_all_heads_are_drawn_and_one_opens(opened: Opened) -> None:
     assert quality == [["0.50", "0.75", "0.00"], ["0.25", "\u2013", "0.13"]]
     page.keyboard.press("1")
     assert opened.state() == {}
+    page.keyboard.press("2")
+    assert opened.state() == {"head": "0.1"}
 
 
 @pytest.mark.parametrize("side", ["query", "key"])

@@ -11,6 +11,8 @@ export interface Acted {
   store: Store;
   selection: Selected;
   head(): HeadView | null;
+  /** Opens the head that was open last. */
+  openHead(): void;
   toggleLasso(): void;
   focusSearch(): void;
 }
@@ -23,7 +25,7 @@ export interface Key {
 
 export const KEYS: Key[] = [
   { keys: ["1"], does: "all heads", act: ({ store }) => store.change({ head: "" }) },
-  { keys: ["2"], does: "one head", act: (acted, state) => headBy(acted, state, 0) },
+  { keys: ["2"], does: "one head", act: ({ openHead }) => openHead() },
   { keys: ["ArrowRight"], does: "next head", act: (acted, state) => headBy(acted, state, 1) },
   { keys: ["ArrowLeft"], does: "previous head", act: (acted, state) => headBy(acted, state, -1) },
   { keys: ["ArrowDown"], does: "next layer", act: (acted, state) => layerBy(acted, state, 1) },

@@ -54,6 +54,7 @@ class App {
       store: this.store,
       selection: this.selection,
       head: () => (this.view instanceof HeadView ? this.view : null),
+      openHead: () => this.openHead(),
       toggleLasso: () => this.toggleLasso(),
       focusSearch: () => this.tools.search.focus(),
     };
@@ -81,6 +82,13 @@ class App {
     DARK.addEventListener("change", () => {
       if (this.store.state.theme === "auto") this.draw();
     });
+  }
+
+  /** Opens the head that was open last, else the first. */
+  private openHead(): void {
+    const { state } = this.store;
+    if (this.maps.names(state).includes(this.last)) this.store.change({ head: this.last });
+    else headBy(this.stage, state, 0);
   }
 
   private toggleLasso(): void {
@@ -128,12 +136,12 @@ class App {
   private tabs(view: string): void {
     const { state } = this.store;
     const names = this.maps.names(state);
-    const open = () => {
-      if (names.includes(this.last)) this.store.change({ head: this.last });
-      else headBy(this.stage, state, 0);
-    };
     const all: [string, string, () => void] = ["heads", "All heads", () => this.store.change({ head: "" })];
-    const one: [string, string, () => void] = ["head", state.head ? `Head ${state.head}` : "Head", open];
+    const one: [string, string, () => void] = [
+      "head",
+      state.head ? `Head ${state.head}` : "Head",
+      () => this.openHead(),
+    ];
     select(this.parts.tabs)
       .selectAll<HTMLButtonElement, typeof all>("button")
       .data(names.length > 1 ? [all, one] : [one])
