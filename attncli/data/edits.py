@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 import operator
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, SupportsIndex, get_args
 
 from attncli.arguments import checked
-from attncli.data.selection import Available, Choice, choose, resolve
+from attncli.data.named_heads import HeadsOption, choice_of, parse_heads, resolve_heads
+from attncli.data.selection import Available
 from attncli.data.tokens import Kind, base_kind
 from attncli.errors import UsageError, did_you_mean
 
 Action = Literal["zero", "mean", "scale", "block", "uniform", "permute", "temperature", "window", "replace", "patch"]
-HeadsOption = int | str | Sequence[int | str] | None
-"""Heads as a user gives them: `"3.1"`, `4` (a whole layer), `"4-8"`, `"cross:3.1,4"`, a list of these; None is all."""
 ACTIONS: tuple[Action, ...] = get_args(Action)
 OF_OUTPUT: tuple[Action, ...] = ("zero", "mean", "scale")
 """Edits of the output of heads; their weights stay as they are."""
 _BEFORE_HEADS: tuple[Action, ...] = ("scale", "permute", "temperature", "window", "block")
-_PART = re.compile(r"(?:(?P<kind>[a-z][\w-]*):)?(?P<layers>-?\d+(?:--?\d+)?|all)(?:\.(?P<heads>-?\d+(?:--?\d+)?))?")
 
 
 @dataclass(frozen=True)
@@ -227,38 +224,10 @@ def _parse_heads_quietly(heads: str) -> tuple[str, ...] | None:
         return None
 
 
-def parse_heads(heads: HeadsOption) -> tuple[str, ...]:
-    """Return heads as a user gives them, part by part; empty for all heads.
-
-    >>> parse_heads("3.1, 4"), parse_heads([4, "cross:3.1"]), parse_heads(None)
-    (('3.1', '4'), ('4', 'cross:3.1'), ())
-    """
-    if heads is None:
-        return ()
-    if isinstance(heads, float) or not isinstance(heads, SupportsIndex | str | Iterable):
-        advice = f": write it as text, '{heads}'" if isinstance(heads, float) else ""
-        raise UsageError(f"expected heads like '3.1', '4' (a layer) or a list, got {heads!r:.60}{advice}")
-    if isinstance(heads, SupportsIndex):
-        heads = str(operator.index(heads))
-    parts = heads.split(",") if isinstance(heads, str) else [part for item in heads for part in parse_heads(item)]
-    parts = [part.strip() for part in parts]
-    for part in parts:
-        if _PART.fullmatch(part) is None:
-            raise UsageError(f"expected heads like 3.1, 4 (a layer), 4-8 or 3.0-2, counted from 0, got {part!r:.60}")
-    return () if parts == ["all"] else tuple(parts)
-
-
-def _choice(part: str, kind: Kind | None) -> Choice:
-    match = _PART.fullmatch(part)
-    assert match is not None  # `parse_heads` has checked it
-    kinds = match["kind"] or kind
-    return choose(kinds, match["layers"], match["heads"])
-
-
 def _edit(action: Action, heads: HeadsOption, kind: str | None, **more: Any) -> Edit:
     parts = parse_heads(heads)
     for part in parts or ("all",):
-        _choice(part, kind)
+        choice_of(part, kind)
     return Edit(action, parts, kind, **more)
 
 
@@ -282,15 +251,12 @@ def heads_of_edit(edit: Edit, available: Available, where: str) -> Mapping[tuple
     available  the heads of the model, by kind and layer
     where      name of the model
     """
-    selected: dict[tuple[Kind, int], set[int]] = {}
     try:
-        for part in edit.heads or ("all",):
-            for layer, heads in resolve(_choice(part, edit.kind), available, where).items():
-                selected.setdefault(layer, set()).update(heads)
+        selected = resolve_heads(edit.heads, available, where, edit.kind)
     except UsageError as error:
         raise UsageError(f"{edit.spec}: {error}") from error
     if edit.action == "window":  # the positions of two texts have no distance
         selected = {layer: heads for layer, heads in selected.items() if base_kind(layer[0]) != "cross"}
         if not selected:
             raise UsageError(f"{edit.spec}: a window needs attention inside one text, this is cross-attention")
-    return {layer: tuple(sorted(heads)) for layer, heads in selected.items()}
+    return selected
