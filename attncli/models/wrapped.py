@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from attncli.errors import UsageError
+from attncli.errors import ModelError, UsageError
 from attncli.models.folders import pooling_modes
 
 _INNER = {
@@ -113,3 +113,17 @@ def holds_transformers(module: nn.Module) -> bool:
 
 def _is_known(value: object) -> bool:
     return any(cls.__name__ in (*_INNER, *_MODULES, "PeftModel") for cls in type(value).__mro__)
+
+
+def check_unsharded(model: Any) -> None:
+    """Raise ModelError if the weights of a model are spread over processes: one process alone cannot run it."""
+    modules = model.modules() if isinstance(model, nn.Module) else []
+    for module in modules:
+        names = {cls.__name__ for cls in type(module).__mro__}
+        parameters = vars(module).get("_parameters", {}).values()
+        spread = any(hasattr(part, "ds_id") or type(part).__name__ == "DTensor" for part in parameters)
+        if spread or names & {"FullyShardedDataParallel", "FSDPModule"}:
+            raise ModelError(
+                "the weights are spread over processes (FSDP, DeepSpeed ZeRO-3, tensor parallel), and one process alone "
+                "cannot run the model: measure saved checkpoints by attncli log"
+            )

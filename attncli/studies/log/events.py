@@ -1,0 +1,97 @@
+"""What TensorBoard shows of a snapshot: numbers of layers and of chosen heads, distributions, classes of heads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from attncli.data import Array, Selection
+from attncli.store.events import StepEvents
+from attncli.studies.log.result import Snapshot
+
+NO_HEADS: Selection = {}
+_COORDINATES = ("kind", "layer", "head", "heads", "texts", "queries", "class")
+_UNIFORM, _CLASS = "_uniform", "_heads"
+
+
+def step_events(
+    snapshot: Snapshot,
+    step: int,
+    heads: Selection = NO_HEADS,
+    pictures: Mapping[str, bytes] | None = None,
+    time: float | None = None,
+) -> StepEvents:
+    """Return the numbers of each layer, the distribution of each number over heads, and the classes of heads.
+
+    Numbers of uniform attention are left out: on the same texts they stay the same.
+
+    heads     heads whose numbers are shown by themselves, by kind and layer
+    pictures  PNG files by tag
+    time      when the step was, in seconds since 1970; None for now
+    """
+    scalars = {**dict(_of_layers(snapshot)), **dict(_of_heads(snapshot, heads)), **dict(_of_kinds(snapshot))}
+    return StepEvents(step, scalars, dict(_distributions(snapshot)), pictures or {}, dict(_classes(snapshot)), time)
+
+
+def _of_layers(snapshot: Snapshot) -> Iterator[tuple[str, float]]:
+    table = snapshot.layers
+    names = [name for name in table if name not in _COORDINATES and not name.endswith((_UNIFORM, _CLASS))]
+    for row, (kind, layer) in enumerate(zip(table["kind"].tolist(), table["layer"].tolist(), strict=True)):
+        for name in names:
+            yield f"attention/{kind}/layer-{layer:02d}/{name}", float(table[name][row])
+
+
+def _of_heads(snapshot: Snapshot, chosen: Selection) -> Iterator[tuple[str, float]]:
+    table = snapshot.heads
+    keys = zip(*(table[name].tolist() for name in ("kind", "layer", "head")), strict=True)
+    for row, (kind, layer, head) in enumerate(keys):
+        if head in chosen.get((kind, layer), ()):
+            for name in snapshot.numbers:
+                yield f"attention/{kind}/head-{layer}.{head}/{name}", float(table[name][row])
+
+
+def _of_kinds(snapshot: Snapshot) -> Iterator[tuple[str, float]]:
+    """Yield how many heads of each kind of attention have each class, and the highest of each score."""
+    for kind, rows in _kinds(snapshot):
+        counts = Counter(snapshot.heads["class"][rows].tolist())
+        for column in snapshot.layers:
+            if column.endswith(_CLASS):
+                name = column.removesuffix(_CLASS)
+                yield f"attention/{kind}/classes/{name}", float(counts[name])
+        for score in snapshot.scores:
+            values = snapshot.heads[score][rows]
+            if np.isfinite(values).any():
+                yield f"attention/{kind}/{score}_max", float(np.nanmax(values))
+
+
+def _distributions(snapshot: Snapshot) -> Iterator[tuple[str, Array]]:
+    for kind, rows in _kinds(snapshot):
+        for name in snapshot.numbers:
+            yield f"attention/{kind}/{name}", snapshot.heads[name][rows]
+
+
+def _classes(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
+    """Yield a Markdown table with the class of each head, a row for each layer."""
+    for kind, rows in _kinds(snapshot):
+        layers, heads, classes = (snapshot.heads[name][rows].tolist() for name in ("layer", "head", "class"))
+        cells = {(layer, head): name for layer, head, name in zip(layers, heads, classes, strict=True)}
+        columns: Sequence[int] = sorted(set(heads))
+        lines = [_line(["layer", *(f"head {head}" for head in columns)]), _line(["---"] * (len(columns) + 1))]
+        for layer in sorted(set(layers)):
+            # a head that is missing here has no cell; one without a class is a dash
+            names = [cells[layer, head] or "-" if (layer, head) in cells else "" for head in columns]
+            lines.append(_line([str(layer), *names]))
+        yield f"attention/{kind}/classes", "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _kinds(snapshot: Snapshot) -> Iterator[tuple[str, Array]]:
+    """Yield each kind of attention, and which rows of the table of heads are of it."""
+    kinds = snapshot.heads["kind"]
+    for kind in dict.fromkeys(kinds.tolist()):
+        yield kind, kinds == kind
