@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from attncli import integrations as integrations
     from attncli import keras as keras
     from attncli import nn as nn
     from attncli.api.model import Model, capture, load
@@ -125,15 +126,15 @@ _HOMES = {
     "attncli.studies.view.result": ("Page",),
 }
 _TRUE_NAMES = {"open": "open_saved"}
-_LAYERS = ("keras", "nn")
-"""Packages of layers, `attncli.nn.InterpretableMultiHeadAttention`."""
+_PACKAGES = ("integrations", "keras", "nn")
+"""Packages that users import from: `attncli.nn.InterpretableMultiHeadAttention`."""
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         # most of the time of `import attncli` would go into this module
         return importlib.import_module("importlib.metadata").version("attncli")
-    if name in _LAYERS:
+    if name in _PACKAGES:
         return importlib.import_module(f"attncli.{name}")
     for home, names in _HOMES.items():
         if name in names:

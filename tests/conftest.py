@@ -127,11 +127,11 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory, demo_dirs: dict[str, P
 def wording(request: pytest.FixtureRequest) -> Iterator[None]:
     """Messages are as they are written, with the flags of the command line; only tests of the Python API see arguments.
 
-    They are in `tests/api`.
+    They are in `tests/api` and `tests/integrations`.
     """
     from attncli.wording import named_as_flags
 
-    with contextlib.nullcontext() if request.path.parent.name == "api" else named_as_flags():
+    with contextlib.nullcontext() if request.path.parent.name in ("api", "integrations") else named_as_flags():
         yield
 
 

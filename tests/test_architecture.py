@@ -57,11 +57,13 @@ LAYERS = (
     tuple(f"studies.{name}" for name in USED_BY_LOG),
     tuple(f"studies.{name}" for name in OTHER_STUDIES),
     ("api",),
+    ("integrations",),
     ("cli",),
     ("__init__", "__main__"),
 )
 KNOWN_ONLY_IN = {
-    "transformers": ("models", "inputs", "capturing"),
+    "transformers": ("models", "inputs", "capturing", "integrations"),
+    "tensorboard": ("store",),
     "tokenizers": ("models", "inputs"),
     "huggingface_hub": ("models",),
     "accelerate": ("models",),
@@ -99,6 +101,7 @@ HEAVY_AT_START = (
     "captum",
     "keras",
     "pydantic",
+    "tensorboard",
     "yaml",
 )
 

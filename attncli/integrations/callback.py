@@ -1,4 +1,4 @@
-"""A callback that measures attention while a model is trained: for the Trainer of Transformers, Lightning, own loops."""
+"""A callback that measures attention in a training: by the Trainer of Transformers, Lightning or a loop of your own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from attncli.data.named_heads import HeadsOption, parse_heads
 from attncli.engine.request import Request, metric_names
 from attncli.errors import UsageError
 from attncli.inputs.texts import Texts, parse_texts
-from attncli.integrations.observer import Measured, Observer
+from attncli.integrations.observer import Observation, Observer
 from attncli.integrations.reporters import (
     lightning_folder,
     log_to_loggers,
@@ -28,9 +28,9 @@ from attncli.integrations.reporters import (
     other_reporters,
 )
 from attncli.store.events import EventFile, check_events_folder, check_tensorboard
-from attncli.studies.log.snapshot import check_snapshot
 from attncli.studies.log.options import SnapshotOptions
 from attncli.studies.log.result import Snapshot
+from attncli.studies.log.snapshot import check_snapshot
 
 _log = logging.getLogger("attncli")
 _LONGEST = 300
@@ -85,6 +85,7 @@ class AttentionCallback(TrainerCallback):
         self._file: EventFile | None = None
         self._last_step: int | None = None
         self._failed = self._began = False
+        self._noted: set[str] = set()
 
     def attach(self, trainer: Trainer) -> Self:
         """Give the numbers to all that a Trainer reports to, by `Trainer.log`; return the callback.
@@ -148,16 +149,12 @@ class AttentionCallback(TrainerCallback):
             self._note(f"attention goes to TensorBoard alone: callback.attach(trainer) also gives it to {named}")
         self.on_step_end(args, state, control, **kwargs)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measure the model if the number of steps is a multiple of `every`."""
         if isinstance(self._every, int) and state.global_step % self._every == 0:
             self._of_trainer(args, state, kwargs)
 
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measure the model after an evaluation if `every` is eval."""
         if self._every == "eval":
             self._of_trainer(args, state, kwargs)
@@ -207,15 +204,14 @@ class AttentionCallback(TrainerCallback):
 
     def _write(
         self,
-        measured: Measured,
+        measured: Observation,
         folder: Callable[[], Path] | None,
         report: Callable[[Mapping[str, float]], None] | None,
     ) -> None:
+        for note in measured.notes:
+            self._note(note)
         if not self._began:
-            self._began = True
-            for note in measured.snapshot.notes:
-                self._note(note)
-            self._file = self._open(folder, has_reporters=report is not None)
+            self._began, self._file = True, self._open(folder, has_reporters=report is not None)
         if self._file is not None:
             self._file.add(measured.events)
         if report is not None:
@@ -235,8 +231,10 @@ class AttentionCallback(TrainerCallback):
             return None
 
     def _note(self, text: str) -> None:
-        """Say something by logging, which never raises an error."""
-        _log.warning("AttentionCallback: %s", text)
+        """Say something once in a training, by logging, which never raises an error."""
+        if text not in self._noted:
+            self._noted.add(text)
+            _log.warning("AttentionCallback: %s", text)
 
 
 def _observer(

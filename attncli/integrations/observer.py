@@ -16,22 +16,29 @@ from attncli.api.model import Model, load
 from attncli.capturing.bound_edits import available_heads
 from attncli.data import Kind, Selection, Text
 from attncli.data.named_heads import resolve_heads
-from attncli.errors import ModelError, UsageError
+from attncli.engine.execution import Execution
+from attncli.engine.request import Request
+from attncli.errors import UsageError
 from attncli.models import check_unsharded, holds_model
 from attncli.plotting.render import render
 from attncli.store.events import StepEvents
-from attncli.studies.log.snapshot import snapshot
 from attncli.studies.log.events import step_events
 from attncli.studies.log.options import SnapshotOptions
 from attncli.studies.log.result import Snapshot
+from attncli.studies.log.snapshot import take_snapshot
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What was measured at one step: the snapshot, and what TensorBoard and other tools show of it."""
+class Observation:
+    """What was measured at one step.
+
+    events  what TensorBoard and other tools show of the snapshot
+    notes   what a reader should know, such as layers whose weights are not finite
+    """
 
     snapshot: Snapshot
     events: StepEvents
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Observer:
     heads: tuple[str, ...] = ()
     pictures: bool = True
 
-    def measure(self, model: Any, tokenizer: Any, step: int) -> Measured:
+    def measure(self, model: Any, tokenizer: Any, step: int) -> Observation:
         """Return what the heads of the model show now; raise an error of attncli if the model cannot be measured."""
         if not holds_model(model):
             raise UsageError(f"expected a Transformers model, got {type(model).__name__}")
@@ -57,11 +64,11 @@ class Observer:
             if mine.loaded.tokenizer is None:
                 raise UsageError("the callback reads texts, so it needs the tokenizer: give tokenizer=…")
             chosen = self._chosen(mine)
-            taken = snapshot(mine, self.texts, self.options, step=step)
-            if not any(np.isfinite(taken.heads[name]).any() for name in taken.metrics):
-                raise ModelError("no metric of any head is a finite number: are the weights of the model finite?")
+            execution = Execution(Request(), self.texts, load=lambda: mine)
+            run, snapshot = take_snapshot(execution, self.options, step, mine.loaded.class_name)
             pictures = self._pictures(mine, chosen) if self.pictures else {}
-            return Measured(taken, step_events(taken, step, chosen, pictures))
+            events = step_events(snapshot, step, chosen, pictures)
+            return Observation(snapshot, events, tuple(dict.fromkeys((*run.info.notes, *snapshot.notes))))
 
     def _chosen(self, model: Model) -> Selection:
         """Return the heads that are shown by themselves; raise UsageError if the model does not have one of them."""

@@ -41,10 +41,7 @@ def other_reporters(names: Any) -> list[str]:
 
 
 def model_in(module: Any) -> Any:
-    """Return the model of Transformers in a module of Lightning, or the module itself if it has one forward pass.
-
-    Raise UsageError if there are several.
-    """
+    """Return the model of Transformers in a module of Lightning; raise UsageError unless there is one."""
     if isinstance(module, PreTrainedModel):
         return module
     found: dict[str, PreTrainedModel] = {}
@@ -54,7 +51,8 @@ def model_in(module: Any) -> Any:
     if not found:
         raise UsageError(f"{type(module).__name__} holds no Transformers model, whose attention could be measured")
     if len(found) > 1:
-        raise UsageError(f"{type(module).__name__} holds several models: call callback.log(module.{next(iter(found))}, step)")
+        call = f"callback.log(module.{next(iter(found))}, step)"
+        raise UsageError(f"{type(module).__name__} holds several models: measure one by {call}")
     return next(iter(found.values()))
 
 

@@ -124,6 +124,6 @@ def check_unsharded(model: Any) -> None:
         spread = any(hasattr(part, "ds_id") or type(part).__name__ == "DTensor" for part in parameters)
         if spread or names & {"FullyShardedDataParallel", "FSDPModule"}:
             raise ModelError(
-                "the weights are spread over processes (FSDP, DeepSpeed ZeRO-3, tensor parallel), and one process alone "
-                "cannot run the model: measure saved checkpoints by attncli log"
+                "the weights are spread over processes (FSDP, DeepSpeed ZeRO-3, tensor parallel), and one process "
+                "cannot run the model alone: measure saved checkpoints by attncli log"
             )
