@@ -112,11 +112,6 @@ class AttentionCallback(TrainerCallback):
             return None
         return self._measure(lambda: model, tokenizer, step)
 
-    def close(self) -> None:
-        """Close the event file; a further step begins another one."""
-        if self._file is not None:
-            self._file.close()
-
     # --------------------------------------------------------------------------------------------- Lightning
 
     def on_validation_end(self, trainer: Any, module: Any) -> None:
@@ -138,7 +133,6 @@ class AttentionCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Begin a new event file; measure the model before its first step if it is measured every N steps."""
-        self.close()
         self._start()
         if not state.is_world_process_zero:
             return
@@ -158,12 +152,6 @@ class AttentionCallback(TrainerCallback):
         """Measure the model after an evaluation if `every` is eval."""
         if self._every == "eval":
             self._of_trainer(args, state, kwargs)
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Close the event file."""
-        self.close()
 
     def _of_trainer(self, args: TrainingArguments, state: TrainerState, given: Mapping[str, Any]) -> None:
         if state.is_world_process_zero:

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any
 
 import numpy as np
 
@@ -55,32 +54,16 @@ class EventFile:
     def __init__(self, folder: str | Path) -> None:
         check_tensorboard()
         self.folder = Path(folder)
-        self._file: BinaryIO | None = None
+        name = f"{EVENTS}.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(3)}"
+        self.path = self.folder / name
 
     def add(self, events: StepEvents) -> None:
-        """Add a step to the end of the file."""
-        with output_errors(self.folder):
-            if self._file is None:
-                make_folder(self.folder)
-                name = f"{EVENTS}.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(3)}"
-                self._file = (self.folder / name).open("xb")
-                _write_records(self._file, [_first_event(events)])
-            _write_records(self._file, _events_of(events))
-            self._file.flush()
-
-    def close(self) -> None:
-        """Close the file; a further step begins another."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+        """Add a step to the end of the file, which is closed in between."""
+        make_folder(self.folder)
+        with output_errors(self.path), self.path.open("ab") as file:
+            if not file.tell():
+                _write_records(file, [_first_event(events)])
+            _write_records(file, _events_of(events))
 
 
 def event_bytes(steps: Iterable[StepEvents]) -> bytes:
