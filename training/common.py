@@ -48,10 +48,11 @@ class Schedule:
         return self.peak * (0.1 + 0.45 * (1 + math.cos(math.pi * progress)))
 
 
-def arguments(purpose: str, steps: int, corpora: bool = True) -> argparse.Namespace:
+def arguments(purpose: str, steps: int, corpora: bool = True, watch: bool = False) -> argparse.Namespace:
     """Parse the options that all training scripts share, seed everything, and return them.
 
     corpora  whether the script reads texts, so needs to know their folder
+    watch    whether the script can show attention while it trains
     """
     parser = argparse.ArgumentParser(description=purpose)
     if corpora:
@@ -60,6 +61,13 @@ def arguments(purpose: str, steps: int, corpora: bool = True) -> argparse.Namesp
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=steps, help="optimizer steps (default %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default %(default)s)")
+    if watch:
+        parser.add_argument(
+            "--watch", type=Path, metavar="DIR", help="show heads while training: tensorboard --logdir DIR"
+        )
+        parser.add_argument(
+            "--watch-every", type=int, default=20, help="steps between two points (default %(default)s)"
+        )
     options = parser.parse_args()
     seed_everything(options.seed)
     torch.set_num_threads(options.threads)
@@ -159,11 +167,16 @@ def train(
     schedule: Schedule,
     report: Callable[[], str] = str,
     report_every: int = 500,
+    watch: Callable[[int], object] = int,
 ) -> None:
-    """Minimise ``loss_of(step)``; print the running loss and ``report()`` every ``report_every`` steps."""
+    """Minimise ``loss_of(step)``; print the running loss and ``report()`` every ``report_every`` steps.
+
+    ``watch`` is called with the number of finished steps, first with 0.
+    """
     optimizer = optimizer_for(model, schedule.weight_decay)
     started, running = time.monotonic(), 0.0
     model.train(True)
+    watch(0)
     for step in range(schedule.steps):
         for group in optimizer.param_groups:
             group["lr"] = schedule.learning_rate(step)
@@ -172,6 +185,7 @@ def train(
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        watch(step + 1)
         running = loss.item() if step == 0 else 0.98 * running + 0.02 * loss.item()
         if (step + 1) % report_every == 0:
             model.train(False)

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from training import common, scores
+from training.watch import Watch
 
 BOS, EOS, PAD = "<s>", "</s>", "<pad>"
 SPECIAL = [PAD, BOS, EOS]
@@ -113,7 +114,7 @@ def balanced_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def main() -> None:
-    options = common.arguments(str(__doc__), steps=6000)
+    options = common.arguments(str(__doc__), steps=6000, watch=True)
     training, held_out = map(common.without_unknown, common.corpus(options.data))
     tokenizer = train_tokenizer(training)
     model = new_model(tokenizer)
@@ -129,7 +130,12 @@ def main() -> None:
     def report() -> str:
         return str(scores.decoder_scores(model, tokenizer, held_out[:40]))
 
-    common.train(model, loss_of, common.Schedule(options.steps, peak=2e-3), report)
+    watch = None
+    if options.watch is not None:
+        watch = Watch(options.watch, options.watch_every, model, tokenizer, held_out[:8])
+    common.train(model, loss_of, common.Schedule(options.steps, peak=2e-3), report, watch=watch or int)
+    if watch is not None:
+        common.say(f"Wrote {watch.draw()}")
     common.save(model, tokenizer, options.out)
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from attncli.data import Array, Selection
-from attncli.store.events import StepEvents
+from attncli.store.events import EVENTS, StepEvents, event_bytes
+from attncli.store.text import slug
 from attncli.studies.log.result import Snapshot
+from attncli.studies.log.series import LogSeries
+from attncli.studies.log.snapshot import head_keys_of
 
 NO_HEADS: Selection = {}
+MOST_HEADS = 32
+"""Most heads of a series whose numbers are shown by themselves."""
 _COORDINATES = ("kind", "layer", "head", "heads", "texts", "queries", "class")
 _UNIFORM, _CLASS = "_uniform", "_heads"
 
@@ -33,6 +40,37 @@ def step_events(
     """
     scalars = {**dict(_of_layers(snapshot)), **dict(_of_heads(snapshot, heads)), **dict(_of_kinds(snapshot))}
     return StepEvents(step, scalars, dict(_distributions(snapshot)), pictures or {}, dict(_classes(snapshot)), time)
+
+
+def event_files(series: LogSeries, folder: str, model: str) -> dict[Path, bytes]:
+    """Return the event file of a series by its path: in a subfolder of its own, so that it replaces that of before.
+
+    folder  folder that TensorBoard reads
+    model   name of the model, or pattern of the checkpoints, which names the subfolder
+    A checkpoint has the time of its folder, and its number in the series as its step if steps are unknown.
+    """
+    heads: dict[tuple[str, int], tuple[int, ...]] = {}
+    if len(series.snapshots[0].heads["head"]) <= MOST_HEADS:
+        for kind, layer, head in head_keys_of(series.snapshots[0].heads):
+            heads[kind, layer] = (*heads.get((kind, layer), ()), head)
+    known = np.isfinite(series.steps).all() and len(set(series.steps.tolist())) == len(series.steps)
+    steps = [int(step) for step in series.steps] if known else range(len(series.steps))
+    events = [
+        step_events(shown, step, heads, time=_modified(checkpoint.path))
+        for shown, step, checkpoint in zip(series.snapshots, steps, series.checkpoints, strict=True)
+    ]
+    return {Path(folder, run_name(model), f"{EVENTS}.attncli"): event_bytes(events)}
+
+
+def run_name(model: str) -> str:
+    """Return the name of the subfolder of a series: readable, and of no other pattern."""
+    whole = str(Path(model).expanduser().absolute())
+    return f"{slug('/'.join(Path(model).parts[-2:]))}-{hashlib.sha256(whole.encode()).hexdigest()[:6]}"
+
+
+def _modified(path: str) -> float:
+    """Return when a checkpoint was written, in seconds since 1970; 0 if it has no folder by now."""
+    return Path(path).stat().st_mtime if Path(path).exists() else 0.0
 
 
 def _of_layers(snapshot: Snapshot) -> Iterator[tuple[str, float]]:
