@@ -61,6 +61,12 @@ class LogOptions(StudyOptions):
         "(attncli explain rigidity)",
         metavar="PATH",
     )
+    tensorboard: str | None = option(
+        "Log",
+        "also write an event file for TensorBoard, into a subfolder of this folder; the same command replaces it; "
+        'needs pip install "attncli[tensorboard]"',
+        metavar="DIR",
+    )
 
     @property
     def measured(self) -> SnapshotOptions:

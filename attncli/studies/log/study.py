@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -49,11 +50,17 @@ class LogStudy(Study["LogSeries"]):
 
         names = [checkpoint.name for checkpoint in self.checkpoints]
         held_out = input_sha256(self.held_out) if self.held_out else None
-        return {**super().resolved(), "checkpoints": names, "held_out": held_out}
+        resolved = {**super().resolved(), "checkpoints": names, "held_out": held_out}
+        resolved.pop("tensorboard")
+        return resolved
 
     def check(self, request: Request) -> None:
+        from attncli.store.events import check_events_folder, check_tensorboard
         from attncli.studies.log.snapshot import check_snapshot
 
+        if self.options.tensorboard is not None:
+            check_tensorboard()
+            check_events_folder(self.options.tensorboard, "--tensorboard")
         check_snapshot(self.options.measured, request)
         if request.generate:
             raise UsageError(
@@ -112,7 +119,14 @@ class LogStudy(Study["LogSeries"]):
     def report(self, result: LogSeries, run: Collected) -> Report:
         from attncli.studies.log.report import log_report
 
-        return log_report(result, run)
+        report, folder = log_report(result, run), self.options.tensorboard
+        if folder is None:
+            return report
+        from attncli.studies.log.events import event_files
+
+        files = event_files(result, folder, run.info.model)
+        notes = tuple(f"to see it: tensorboard --logdir {shlex.quote(folder)}" for _ in files)
+        return replace(report, more_files=files, notes=(*report.notes, *notes))
 
     def terminal(self, result: LogSeries, run: Collected) -> Iterator[Table]:
         from attncli.studies.log.terminal import log_tables
