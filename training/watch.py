@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from transformers import PreTrainedModel
 
 from attncli.integrations import AttentionCallback
@@ -18,6 +19,8 @@ from attncli.plotting.text import FAINT, INK, SMALL, SUBTITLE, style, with_fixed
 from attncli.studies.log.result import Snapshot
 
 SCORES = {"previous": "previous token", "induction": "induction: the token after an earlier copy"}
+DRAW_EVERY = 10
+"""Number of points after which the picture is drawn again."""
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _BELOW = 520, 170, 64, 170, 62
 
 
@@ -26,13 +29,15 @@ class Watch:
 
     def __init__(self, folder: Path, every: int, model: PreTrainedModel, tokenizer: Any, texts: list[str]) -> None:
         self.folder, self.model = folder, model
-        self.callback = AttentionCallback(texts, every, tokenizer=tokenizer, logdir=folder)
+        self.callback = AttentionCallback(texts, every, tokenizer=tokenizer, logdir=folder, heads="all", pictures=False)
         self.snapshots: list[Snapshot] = []
 
     def __call__(self, step: int) -> None:
         """Measure the model if it is time."""
         if (snapshot := self.callback.log(self.model, step)) is not None:
             self.snapshots.append(snapshot)
+            if len(self.snapshots) % DRAW_EVERY == 0:
+                self.draw()
 
     def draw(self) -> Path:
         """Write the picture of the scores by step into the folder; return its path."""
@@ -54,7 +59,7 @@ def draw_births(snapshots: list[Snapshot]) -> Figure:
         _draw_score(axes, snapshots, score, colours)
         axes.set_title(title, **style(SUBTITLE, loc="left", pad=6))
         if not number:
-            axes.legend(loc="upper left", bbox_to_anchor=(1.12, 1.0), **legend_style())
+            axes.legend(loc="upper left", bbox_to_anchor=(1.07, 1.0), **legend_style())
     return page.figure
 
 
@@ -83,6 +88,6 @@ def _draw_score(axes: Axes, snapshots: list[Snapshot], score: str, colours: dict
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_ylim(-0.02, 1.02)
     axes.set_yticks([0, 0.5, 1])
-    axes.locator_params(axis="x", nbins=8)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_xlabel("step", **style(SUBTITLE))
     axes.tick_params(labelsize=SMALL, colors=INK, width=0.6, length=3)
