@@ -21,7 +21,7 @@ from attncli.studies.log.result import Snapshot
 SCORES = {"previous": "previous token", "induction": "induction: the token after an earlier copy"}
 DRAW_EVERY = 10
 """Number of points after which the picture is drawn again."""
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _BELOW = 520, 170, 64, 170, 62
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _BELOW = 520, 170, 64, 225, 66
 
 
 class Watch:
@@ -58,6 +58,8 @@ def draw_births(snapshots: list[Snapshot]) -> Figure:
         axes = page.axes(_LEFT, top + number * (_HEIGHT + _BELOW), _WIDTH, _HEIGHT)
         _draw_score(axes, snapshots, score, colours)
         axes.set_title(title, **style(SUBTITLE, loc="left", pad=6))
+        if number + 1 == len(SCORES):
+            axes.set_xlabel("step", **style(SUBTITLE))
         if not number:
             axes.legend(loc="upper left", bbox_to_anchor=(1.07, 1.0), **legend_style())
     return page.figure
@@ -89,5 +91,4 @@ def _draw_score(axes: Axes, snapshots: list[Snapshot], score: str, colours: dict
     axes.set_ylim(-0.02, 1.02)
     axes.set_yticks([0, 0.5, 1])
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.set_xlabel("step", **style(SUBTITLE))
     axes.tick_params(labelsize=SMALL, colors=INK, width=0.6, length=3)
