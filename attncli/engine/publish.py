@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from attncli.engine.progress import Track, untracked
 from attncli.engine.report import Drawing, Formats, Report, Table
 from attncli.store import OutputFolder, json_text
-from attncli.store.files import make_folder, remove_litter, write_atomic
+from attncli.store.files import make_folder, output_errors, remove_litter, write_atomic
 from attncli.store.tables import write_table
 from attncli.vocabulary import PAGE_FORMATS, TABLE_FORMATS
 
@@ -67,6 +67,9 @@ def publish(
         make_folder(path.parent)
         remove_litter(path.parent)
         write_atomic(path, data)
+    for path in report.outdated:
+        with output_errors(path):
+            path.unlink(missing_ok=True)
     # a stream of drawings shows how far the texts are read instead
     drawings = report.drawings
     progress = track("drawing", len(drawings), "pictures") if isinstance(drawings, Sized) else untracked("", 0, "")

@@ -119,6 +119,7 @@ class Report:
     notes       notes for the reader, in addition to the notes of `info`
     late_notes  list to which the drawings append notes while they are drawn
     more_files  further files by path, which may be outside the output folder
+    outdated    files like these of an earlier run, which are deleted afterwards
     replaces    whether to delete files of an earlier run with the same digest that this run did not write
     """
 
@@ -129,6 +130,7 @@ class Report:
     notes: tuple[str, ...] = ()
     late_notes: list[str] = field(default_factory=list)
     more_files: Mapping[Path, bytes] = field(default_factory=dict)
+    outdated: tuple[Path, ...] = ()
     replaces: bool = False
 
 

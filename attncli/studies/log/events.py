@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,9 @@ def step_events(
 
 
 def event_files(series: LogSeries, folder: str, model: str) -> dict[Path, bytes]:
-    """Return the event file of a series by its path: in a subfolder of its own, so that it replaces that of before.
+    """Return the event file of a series by its path, in a subfolder of its own.
+
+    A running TensorBoard does not notice that a file is replaced, so the name of the file depends on its content.
 
     folder  folder that TensorBoard reads
     model   name of the model, or pattern of the checkpoints, which names the subfolder
@@ -59,7 +61,14 @@ def event_files(series: LogSeries, folder: str, model: str) -> dict[Path, bytes]
         step_events(shown, step, heads, time=_modified(checkpoint.path))
         for shown, step, checkpoint in zip(series.snapshots, steps, series.checkpoints, strict=True)
     ]
-    return {Path(folder, run_name(model), f"{EVENTS}.attncli"): event_bytes(events)}
+    data = event_bytes(events)
+    return {Path(folder, run_name(model), f"{EVENTS}.{hashlib.sha256(data).hexdigest()[:12]}.attncli"): data}
+
+
+def outdated_files(files: Iterable[Path]) -> tuple[Path, ...]:
+    """Return the event files that attncli wrote into the folders of these files before."""
+    listed = list(files)
+    return tuple(sorted({old for path in listed for old in path.parent.glob(f"{EVENTS}.*.attncli")} - {*listed}))
 
 
 def run_name(model: str) -> str:

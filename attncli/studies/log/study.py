@@ -122,11 +122,11 @@ class LogStudy(Study["LogSeries"]):
         report, folder = log_report(result, run), self.options.tensorboard
         if folder is None:
             return report
-        from attncli.studies.log.events import event_files
+        from attncli.studies.log.events import event_files, outdated_files
 
         files = event_files(result, folder, run.info.model)
         notes = tuple(f"to see it: tensorboard --logdir {shlex.quote(folder)}" for _ in files)
-        return replace(report, more_files=files, notes=(*report.notes, *notes))
+        return replace(report, more_files=files, outdated=outdated_files(files), notes=(*report.notes, *notes))
 
     def terminal(self, result: LogSeries, run: Collected) -> Iterator[Table]:
         from attncli.studies.log.terminal import log_tables

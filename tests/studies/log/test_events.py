@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,12 +58,19 @@ def test_tensorboard_reads_the_numbers_of_the_tables(logged: Called, checkpoints
     assert times == [checkpoints.joinpath(f"checkpoint-{step}").stat().st_mtime for step in (3, 20, 100)]
 
 
-def test_the_same_command_replaces_its_points(logged: Called, run_cli: RunCli, checkpoints: Path) -> None:
-    (before,) = (path for path in (logged.folder / "board").rglob("*") if path.is_file())
-    call = ("log", "-m", f"{checkpoints}/checkpoint-*", *TEXTS, *SMALL, "-o", logged.folder / "here")
-    done = run_cli(*call, "--tensorboard", logged.folder / "board")
-    assert done.code == 0, done.err  # the folder of the event files is no part of the run
-    assert [path for path in (logged.folder / "board").rglob("*") if path.is_file()] == [before]
+def test_another_run_replaces_the_points_of_the_same_checkpoints(
+    logged: Called, run_cli: RunCli, checkpoints: Path, tmp_path: Path
+) -> None:
+    board = shutil.copytree(logged.folder / "board", tmp_path / "board")
+    (folder,) = board.iterdir()
+    (before,) = folder.iterdir()
+    other = folder / "events.out.tfevents.1.host"
+    other.write_bytes(before.read_bytes())
+    call = ("log", "-m", f"{checkpoints}/checkpoint-*", "-t", "A dog ran home.", *SMALL, "--probe-length", "0")
+    done = run_cli(*call, "--tensorboard", board)
+    assert done.code == 0, done.err
+    (new,) = {*folder.iterdir()} - {other}  # files that attncli did not write stay
+    assert new.name != before.name  # a running TensorBoard would not notice a file that is replaced
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_a_model_is_loaded(run_cli: RunCli, tmp_path: Path) -> None:
