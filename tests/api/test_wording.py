@@ -27,6 +27,7 @@ ONLY_IN_COMMANDS = {
     "--each",
     "--no-pictures",
     "--record",
+    "--tensorboard",
     "--baseline",
     "--probe",
     "--column",

@@ -95,7 +95,9 @@ def lightning(folder: Path, name: str = "lightning.pytorch") -> dict[str, Any]:
 
     def fit(callback: Any, part: str) -> list[torch.Tensor]:
         package.seed_everything(0)
-        data, held_out = (torch.utils.data.DataLoader(rows(count), 2, shuffle=count > 4) for count in (16, 4))
+        many, few = rows(16), rows(4)
+        data: Any = torch.utils.data.DataLoader(many, 2, shuffle=True)  # type: ignore[arg-type]
+        held_out: Any = torch.utils.data.DataLoader(few, 2)  # type: ignore[arg-type]
         more = [] if callback is None else [callbacks.LambdaCallback(on_validation_end=callback.on_validation_end)]
         trainer = package.Trainer(
             max_steps=STEPS,

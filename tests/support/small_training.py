@@ -57,4 +57,4 @@ def weights(model: PreTrainedModel) -> list[torch.Tensor]:
 def random_states() -> list[Any]:
     """Return the states of all random number generators of this process, as plain values."""
     numpy_state = np.random.get_state()
-    return [random.getstate(), torch.get_rng_state().tolist(), numpy_state[1].tolist(), numpy_state[2]]  # type: ignore[index, union-attr]
+    return [random.getstate(), torch.get_rng_state().tolist(), numpy_state[1].tolist(), numpy_state[2]]  # type: ignore[index]
