@@ -62,6 +62,7 @@ def arguments(purpose: str, steps: int, corpora: bool = True, watch: bool = Fals
     parser.add_argument("--steps", type=int, default=steps, help="optimizer steps (default %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default %(default)s)")
     if watch:
+        parser.add_argument("--short", action="store_true", help="16 rows of 64 tokens in all steps: quick, to watch")
         parser.add_argument(
             "--watch", type=Path, metavar="DIR", help="show heads while training: tensorboard --logdir DIR"
         )

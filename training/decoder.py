@@ -81,14 +81,16 @@ def repeated_row(length: int, bos: int, vocabulary: int, longest: int) -> tuple[
 
 
 class Batches:
-    """Half text windows, half repeated random tokens; rows are short at first and long at last."""
+    """Half text windows, half repeated random tokens; rows are short at first and long at last, or always short."""
 
-    def __init__(self, stream: torch.Tensor, bos: int, vocabulary: int, steps: int) -> None:
+    def __init__(self, stream: torch.Tensor, bos: int, vocabulary: int, steps: int, short: bool = False) -> None:
         self.stream, self.bos, self.vocabulary = stream, bos, vocabulary
-        self.steps = steps
+        self.steps, self.short = steps, short
 
     def shape(self, step: int) -> tuple[int, int]:
         """Rows and their length: a quarter of the steps at 64 tokens, the last sixth at 512."""
+        if self.short:
+            return 16, 64
         if step < self.steps // 4:
             return 32, 64
         return (16, 128) if step < self.steps * 5 // 6 else (4, 512)
@@ -119,7 +121,7 @@ def main() -> None:
     tokenizer = train_tokenizer(training)
     model = new_model(tokenizer)
     stream = token_stream(tokenizer, training)
-    batches = Batches(stream, int(tokenizer.bos_token_id), len(tokenizer), options.steps)
+    batches = Batches(stream, int(tokenizer.bos_token_id), len(tokenizer), options.steps, options.short)
     common.say(f"{stream.numel():,} tokens, {model.num_parameters():,} parameters")
 
     def loss_of(step: int) -> torch.Tensor:
