@@ -21,7 +21,7 @@ from attncli.studies.log.result import Snapshot
 SCORES = {"previous": "previous token", "induction": "induction: the token after an earlier copy"}
 DRAW_EVERY = 10
 """Number of points after which the picture is drawn again."""
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _BELOW = 520, 170, 64, 225, 66
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _BELOW = 520, 170, 64, 250, 66
 
 
 class Watch:

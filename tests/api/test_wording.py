@@ -28,6 +28,7 @@ ONLY_IN_COMMANDS = {
     "--no-pictures",
     "--record",
     "--tensorboard",
+    "--logdir",
     "--baseline",
     "--probe",
     "--column",
