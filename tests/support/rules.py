@@ -34,8 +34,8 @@ HEAVY = {
     "tokenizers",
     "torch",
     "transformers",
-    "umap",
     "typer",
+    "umap",
     "xarray",
     "yaml",
 }
