@@ -33,7 +33,7 @@ _SIDE_INKS = ("#8a3d00", "#00476e")
 _WIDEST, _MOST_COLUMNS, _SMALLEST, _LARGEST = 1500, 16, 84, 250
 _APART, _TITLE, _LAYER, _KEY = 10, 20, 74, 72
 _POOR_PAGE, _PAGE = "#f0eae4", "#fbfbfb"
-_RATIOS, _FEW = (0.1, 0.2, 0.5, 0.7, 1, 1.4, 2, 5, 10), 8
+_RATIOS, _NEAR_RATIOS, _FEW = (0.1, 0.2, 0.5, 0.7, 1, 1.4, 2, 5, 10), (0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.4), 8
 _RASTER_FROM = 5000
 """Number of points from which they are an image in svg and pdf files."""
 
@@ -101,8 +101,10 @@ def _draw_bar(page: FigureLayout, axes: Axes, scale: ColourScale | None) -> None
         norm = LogNorm(scale.low, scale.high) if scale.log else Normalize(scale.low, scale.high)
         bar = page.colour_bar(axes, ScalarMappable(norm, colour_map()), scale.label, scale.extend)
         if scale.log:
-            ticks = [tick for tick in _RATIOS if scale.low <= tick <= scale.high]
+            ratios = _RATIOS if scale.high >= 1.4 else _NEAR_RATIOS  # a bar with the number 1 alone says nothing
+            ticks = [tick for tick in ratios if scale.low <= tick <= scale.high]
             bar.set_yticks(ticks, labels=[f"{tick:g}" for tick in ticks], **style(SMALL))
+            bar.minorticks_off()
         elif scale.high - scale.low < _FEW:  # positions and texts are whole numbers
             ticks = list(range(int(scale.low), int(scale.high) + 1))
             bar.set_yticks(ticks, labels=list(map(str, ticks)), **style(SMALL))

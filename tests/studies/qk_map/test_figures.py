@@ -76,6 +76,14 @@ def test_numbers_get_a_colour_bar(color: str, label: str) -> None:
     assert not faults(figure)
 
 
+def test_the_bar_of_norms_that_differ_little_has_more_numbers_than_1() -> None:
+    result = made([(0, 0)], color="norm")
+    group = replace(result.groups["encoder"], norms=1 + RANDOM.random((1, 24)) / 10)
+    figure = figures.draw_heads(replace(result, groups={"encoder": group}), "encoder")
+    bar = next(axes for axes in figure.axes if axes.get_ylabel().startswith("norm"))
+    assert [label.get_text() for label in bar.get_yticklabels(which="both")] == ["0.8", "0.9", "1", "1.1", "1.25"]
+
+
 def test_colours_of_sides_types_and_norms() -> None:
     result = made([(0, 0)])
     assert set(colouring(result, "encoder").of_head(0)[:12]) == {SIDE_COLOURS[0]}
