@@ -126,6 +126,37 @@ def test_dropped_special_tokens_are_no_points_and_rows_are_renormalised(models: 
             assert expected[query][keys] == pytest.approx(weights, abs=1e-5)
 
 
+@pytest.mark.parametrize("name", ["encoder", "decoder"])
+def test_the_numbers_of_a_head_are_those_of_its_own_points_and_weights(
+    name: str, runs: dict[str, attncli.Run], results: dict[str, QueryKeyMap]
+) -> None:
+    group = results[name].groups[name]
+    tokens, count, row = group.tokens, group.tokens.queries, len(group.heads) - 1
+    spaces = {"": group.points[row].astype(float), "_all_dimensions": unit_vectors(group.vectors[row].astype(float))}
+    for space, points in spaces.items():
+        weights, distances, hits, chances = [], [], [], []
+        for query in range(count):
+            maps = runs[name].attention(name, int(tokens.text[query]))
+            attention = maps.sel(layer=int(group.layers[row]), head=int(group.heads[row])).values
+            position = tokens.position[query]
+            seen = [
+                key
+                for key in np.flatnonzero(tokens.text[count:] == tokens.text[query])
+                if name == "encoder" or tokens.position[count + key] <= position
+            ]
+            of_query = [attention[position, tokens.position[count + key]] for key in seen]
+            far = [float(np.linalg.norm(points[query] - points[count + key])) for key in seen]
+            weights += of_query
+            distances += far
+            if len(seen) > NEAREST:
+                hits.append(far[int(np.argmax(of_query))] <= sorted(far)[NEAREST - 1])
+                chances.append(NEAREST / len(seen))
+        expected = stats.spearmanr(weights, np.negative(distances)).statistic
+        assert group.quality[f"correlation{space}"][row] == pytest.approx(expected, abs=2e-3)  # both runs are float32
+        assert group.quality[f"top_near{space}"][row] == pytest.approx(np.mean(hits))
+    assert group.quality["top_near_random"][row] == pytest.approx(np.mean(chances))
+
+
 def test_types_of_tokens(results: dict[str, QueryKeyMap]) -> None:
     tokens = results["encoder"].groups["encoder"].tokens
     of_text = tokens.text[: tokens.queries] == 0
