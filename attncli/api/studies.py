@@ -122,7 +122,7 @@ class StudyRunner(ExplainingRunner):
 
         vectors  number of vectors of each head that are sampled from all texts: half queries, half keys
         method   how vectors become points: pca, tsne, or umap, which needs `pip install "attncli[umap]"`
-        seed     chooses the sampled tokens, and starts tsne and umap
+        seed     chooses the sampled tokens, and starts umap
         Needs `pip install "attncli[analyses]"`. Raise UsageError if the texts have too few tokens for the method, and
         ModelError for a model without query and key vectors, or with vectors that are not finite.
         """

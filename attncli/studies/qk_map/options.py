@@ -15,7 +15,7 @@ class QueryKeyMapOptions:
 
     vectors  number of sampled vectors of each head: half of them queries, half of them keys
     method   how vectors become points: pca, tsne or umap
-    seed     chooses the sampled tokens, and the random numbers of tsne and umap
+    seed     chooses the sampled tokens, and the random numbers of umap (tsne has none)
     color    what the colours of the pictures show: side, position, type, norm or text
     """
 
@@ -26,4 +26,4 @@ class QueryKeyMapOptions:
         "Map", "how vectors become points", metavar="|".join(MAP_METHODS), choices=MAP_METHODS, default=MAP_METHODS[0]
     )
     color: str = option("Map", "what colours of the pictures show", choices=MAP_COLOURS, default=MAP_COLOURS[0])
-    seed: int = option("Map", "chooses the tokens, and starts tsne and umap", metavar="N", default=0)
+    seed: int = option("Map", "chooses the tokens, and starts umap", metavar="N", default=0)
