@@ -11,6 +11,8 @@ from attncli.data import KINDS, Array, Input, Kind, Tokens
 from attncli.data.surfaces import token_columns, token_texts
 from attncli.studies.qk_map.result import TYPES, MapTokens
 
+TOKENS_IN_TURN = 128
+"""Tokens of a text that are drawn before those of the next text: long texts do not fill a map alone."""
 KEYS_PER_QUERY = 128
 """Most keys of its own text with which a query is compared; of more sampled ones, this many are drawn."""
 
@@ -55,11 +57,14 @@ def positions_without_special(tokens: Tokens) -> Array:
 
 
 def sample_tokens(inputs: Sequence[Input], kind: Kind, vectors: int, seed: int, *, drop_special: bool) -> Sample:
-    """Return half as many queries as vectors, and half as many keys, each drawn uniformly without repetition.
+    """Return half as many queries as vectors, and half as many keys, in turns of texts in random order.
 
-    It depends on the texts and the seed alone, so not on batches; all tokens are taken if there are no more.
+    A turn of a text takes all of its tokens, or `TOKENS_IN_TURN` of them at random, so that most queries are drawn with
+    the keys of their text. It depends on the texts and the seed alone, so not on batches; all tokens are taken if there
+    are no more.
     """
     counts = vectors - vectors // 2, vectors // 2
+    order = np.random.default_rng([seed, KINDS.index(kind)]).permutation(len(inputs))
     columns = []
     for side, count in enumerate(counts):
         random = np.random.default_rng([seed, KINDS.index(kind), side])
@@ -72,8 +77,7 @@ def sample_tokens(inputs: Sequence[Input], kind: Kind, vectors: int, seed: int, 
             "type": [token_types(tokens)[own] for tokens, own in zip(sides, kept, strict=True)],
         }
         of_side = {name: np.concatenate(parts) for name, parts in known.items()}
-        total = len(of_side["text"])
-        chosen = np.sort(random.choice(total, min(count, total), replace=False))
+        chosen = np.sort(_in_turns([len(own) for own in kept], order, random)[:count])
         columns.append({name: column[chosen] for name, column in of_side.items()})
     both = {name: np.concatenate([of_side[name] for of_side in columns]) for name in columns[0]}
     tokens = MapTokens(
@@ -84,6 +88,16 @@ def sample_tokens(inputs: Sequence[Input], kind: Kind, vectors: int, seed: int, 
         len(columns[0]["text"]),
     )
     return Sample(tokens, _pairs(columns[0]["text"], columns[1]["text"], seed))
+
+
+def _in_turns(lengths: Sequence[int], order: Array, random: np.random.Generator) -> Array:
+    """Return the numbers of all tokens of all texts in the order in which they are drawn.
+
+    order  [text] numbers of the texts: first come `TOKENS_IN_TURN` of the first one, then of the next one, and so on
+    """
+    within = np.concatenate([random.permutation(length) for length in lengths])
+    text_rank = np.repeat(np.argsort(order), lengths)
+    return np.lexsort((within, text_rank, within // TOKENS_IN_TURN))
 
 
 def _pairs(query_text: Array, key_text: Array, seed: int) -> Array:

@@ -109,6 +109,24 @@ def test_a_sample_depends_on_texts_and_seed_and_not_on_batches(models: dict[str,
     assert sorted(set(places)) == places  # none twice, in order
 
 
+def test_texts_are_drawn_in_turns_so_that_queries_have_the_keys_of_their_text(models: dict[str, attncli.Model]) -> None:
+    short = [f"The {word} sat." for word in ("cat", "dog", "mat", "king") * 10]
+    run = models["encoder"].run(short, metrics="entropy")
+    tokens = models["encoder"].qk_map(short, vectors=60, layer=0, head=0).groups["encoder"].tokens
+    drawn = [np.bincount(side, minlength=40) for side in (tokens.text[:30], tokens.text[30:])]
+    whole = np.array([len(text.source) for text in run.inputs])
+    for counts in drawn:
+        assert counts.sum() == 30
+        assert (counts[counts > 0] != whole[counts > 0]).sum() <= 1  # only a part of the last text
+    assert np.array_equal(*drawn)
+    long = ["cat " * 200, "dog " * 200, "mat"]
+    tokens = models["encoder"].qk_map(long, vectors=600, layer=0, head=0).groups["encoder"].tokens
+    counts = np.bincount(tokens.text[: tokens.queries], minlength=3)
+    assert counts.sum() == 300
+    assert counts[2] == len(models["encoder"].run("mat", metrics="entropy").inputs[0].source)
+    assert min(counts[:2]) == 128  # the other one had a second turn
+
+
 def test_dropped_special_tokens_are_no_points_and_rows_are_renormalised(models: dict[str, attncli.Model]) -> None:
     model = models["encoder"]
     result = model.qk_map(TEXTS[0], layer=1, special="drop")

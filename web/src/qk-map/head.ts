@@ -6,7 +6,7 @@ import { isDark } from "../ui/theme";
 import { oncePerFrame } from "../views/lines";
 import { weight } from "../views/tokens";
 import { colouringOf } from "./colours";
-import { inside, isShown } from "./found";
+import { inside, isShown, searched } from "./found";
 import { drawLegend } from "./legend";
 import { distance } from "./maps";
 import { drawPoint, drawQuality, drawSelection } from "./panel";
@@ -75,7 +75,7 @@ export class HeadView implements QkView {
     this.listed = selection.points;
     this.resize();
     this.point(this.hovered !== null && isShown(state, queries, this.hovered) ? this.hovered : state.point, true);
-    if (!before || before.search !== state.search || before.head !== state.head) this.announceFound(out);
+    if (!before || before.search !== state.search || before.head !== state.head) this.announceFound();
     document.body.dataset.painted = state.head;
     if (selection.points) this.parts.canvas.dataset.selected = String(selection.points.size);
     else delete this.parts.canvas.dataset.selected;
@@ -150,10 +150,10 @@ export class HeadView implements QkView {
     return `${name} ${arrow} ${isolated(first.label)} (${first.position}): weight ${weight(first.weight)}${far}`;
   }
 
-  private announceFound(out: ReadonlySet<number> | null): void {
+  private announceFound(): void {
     if (!this.state.search) return;
     const { queries } = this.scene;
-    const found = [...(out ?? [])];
+    const found = [...(searched(this.stage.maps, this.state) ?? [])];
     const ofQueries = found.filter((point) => point < queries).length;
     const counts = `${ofQueries} queries, ${found.length - ofQueries} keys`;
     this.stage.announce(found.length ? `found: ${counts}` : "no token of the map contains this");
