@@ -101,6 +101,6 @@ def check_same_heads(first: Mapping[str, Array], other: Mapping[str, Array], nam
     ]
     if heads[0] != heads[1]:
         raise UsageError(
-            f"'{names[0]}' has {counted(len(heads[0]), 'head')}, '{names[1]}' has {len(heads[1])} or other ones: "
+            f"'{names[0]}' ({counted(len(heads[0]), 'head')}) and '{names[1]}' ({len(heads[1])}) have different heads: "
             "expected checkpoints of one model, give a pattern that matches only these"
         )

@@ -193,11 +193,11 @@ def _step_shares(steps: Array) -> list[float]:
 
 def changes_table(changes: Sequence[Change]) -> dict[str, Array]:
     """Return a row per change."""
-    words = ("kind", "number")
+    words = ("kind", "number", "head")
     columns: dict[str, list[object]] = {
         "kind": [change.kind for change in changes],
         "layer": [change.layer for change in changes],
-        "head": [np.nan if change.head is None else change.head for change in changes],
+        "head": [change.head for change in changes],
         "number": [change.number for change in changes],
         "from": [change.first.name for change in changes],
         "to": [change.second.name for change in changes],

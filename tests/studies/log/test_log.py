@@ -18,6 +18,7 @@ import attncli
 from attncli.data import Array
 from attncli.engine.checkpoints import Checkpoint
 from attncli.errors import UsageError
+from attncli.store.tables import table_csv
 from attncli.studies.log import figures
 from attncli.studies.log.report import change_notes
 from attncli.studies.log.result import Snapshot
@@ -189,7 +190,10 @@ def test_the_largest_change_is_that_of_a_plain_loop_and_abrupt_if_quick() -> Non
         "decoder head 1.1: sink rises from 0.25 to 0.9 between step-100 and step-110: 87% of its range in 1% of the "
         "steps, the largest change of 4 heads"
     ]
-    assert changes_table([of_heads])["change"].tolist() == pytest.approx([0.65])
+    table = changes_table([of_heads, of_layers])
+    assert table["change"].tolist()[0] == pytest.approx(0.65)
+    # a head is no 1.0, which would be head 0 of layer 1
+    assert table_csv({"head": table["head"]}).split("\n")[1:] == [str(of_heads.head), "", ""]
 
 
 @pytest.mark.parametrize(
