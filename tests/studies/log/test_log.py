@@ -17,7 +17,7 @@ import pytest
 import attncli
 from attncli.data import Array
 from attncli.engine.checkpoints import Checkpoint
-from attncli.errors import UsageError
+from attncli.errors import ModelError, UsageError
 from attncli.store.tables import table_csv
 from attncli.studies.log import figures
 from attncli.studies.log.report import change_notes
@@ -255,3 +255,8 @@ def test_tables_fit_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "[b]x\\u202e" in text
     assert "0.650" in text or "0.900" in text
     assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_command_for_one_model_says_what_a_pattern_is_for() -> None:
+    with pytest.raises(ModelError, match="it is a pattern of model folders, which only attncli log"):
+        attncli.load("runs/checkpoint-*").run("a cat")
