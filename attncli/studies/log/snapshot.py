@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
+from torch import nn
 
 from attncli.data import Array, Input, Kind, Metric, Scores, Selection, Text
 from attncli.data.layer_table import layer_table
@@ -60,6 +61,11 @@ def snapshot(
     execution = Execution(request, parse_texts(text), load=lambda: model)
     others = () if held_out is None else tuple(parse_texts(held_out))
     return take_snapshot(execution, options, step, model.loaded.name if name is None else name, others)[1]
+
+
+def has_finite_parameters(model: nn.Module) -> bool:
+    """Return whether no parameter of a model is NaN or infinite."""
+    return all(bool(parameter.isfinite().all()) for parameter in model.parameters() if parameter.is_floating_point())
 
 
 def check_snapshot(options: SnapshotOptions, request: Request) -> None:
@@ -177,7 +183,8 @@ def _scores(execution: Execution, options: SnapshotOptions, keys: Sequence[HeadK
         request = decoder_alone(tokens, replace(request, choice=replace(request.choice, kinds=("decoder",))))
         passages = tokens.random(options.probe, range(options.sequences))
     except UsageError as error:
-        return {}, (f"no probe of repeated tokens: {error}",)
+        advice = str(error).replace("--length", "--probe-length")  # as the option is called in `log`
+        return {}, (f"no probe of repeated tokens: {advice}",)
     sink = read_twice(runner, tokens, passages, request)[1]
     columns: Columns = {}
     tables = {"": sink.scores("mean", 0), "_uniform": sink.scores("mean", 1)}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from attncli.data.described import counted, listed
 from attncli.engine.report import Report
 from attncli.engine.study import Study
 from attncli.errors import ModelError, UsageError
@@ -83,30 +84,49 @@ class LogStudy(Study["LogSeries"]):
 
         self.check_texts(execution.texts)
         runs: list[Collected] = []
-        snapshots: list[Snapshot] = []
+        measured: dict[Checkpoint, Snapshot] = {}
+        diverged: list[str] = []
         with execution.track("measuring", len(self.checkpoints), "checkpoints") as advance:
             for checkpoint in self.checkpoints:
-                run, shown = self._snapshot(execution, checkpoint)
-                names = self.checkpoints[0].name, checkpoint.name
-                check_same_heads((snapshots or [shown])[0].heads, shown.heads, names)
-                check_same_tokens((runs or [run])[0].inputs, run.inputs, names)
-                runs.append(run)
-                snapshots.append(shown)
                 advance(1)
+                found = self._snapshot(execution, checkpoint)
+                if found is None:
+                    diverged.append(checkpoint.name)
+                    continue
+                run, shown = found
+                runs.append(run)
+                measured[checkpoint] = shown
+                names = next(iter(measured)).name, checkpoint.name
+                check_same_heads(next(iter(measured.values())).heads, shown.heads, names)
+                check_same_tokens(runs[0].inputs, run.inputs, names)
+        notes = dict.fromkeys(_diverged_note(diverged, len(self.checkpoints)))
+        snapshots = list(measured.values())
         info = replace(merge_infos([run.info for run in runs]), model=execution.arguments["name"])
-        notes = dict.fromkeys(note for shown in snapshots for note in shown.notes)
+        notes |= dict.fromkeys(note for shown in snapshots for note in shown.notes)
+        notes |= dict.fromkeys(self._overlap_note(execution.texts))
         if self.held_out and min(len(execution.texts), len(self.held_out)) < FEWEST:
             notes[f"no interval of rigidity_difference: give {FEWEST} texts or more of each set"] = None
-        return replace(runs[0], info=info).with_notes(*notes), LogSeries(self.checkpoints, snapshots)
+        return replace(runs[0], info=info).with_notes(*notes), LogSeries(tuple(measured), snapshots)
 
-    def _snapshot(self, execution: Execution, checkpoint: Checkpoint) -> tuple[Collected, Snapshot]:
-        """Load a checkpoint and return what it shows; raise ModelError that names it if it cannot be measured."""
+    def _overlap_note(self, texts: Sequence[Text]) -> Iterator[str]:
+        """Yield a note if held-out texts are among the others, whose maps then explain themselves."""
+        both = len({text.text for text in texts} & {text.text for text in self.held_out})
+        if both:
+            yield f"--held-out repeats {counted(both, 'text')} of the others: rigidity_difference is too low"
+
+    def _snapshot(self, execution: Execution, checkpoint: Checkpoint) -> tuple[Collected, Snapshot] | None:
+        """Load a checkpoint and return what it shows; None if parameters are not finite.
+
+        Raise ModelError that names it if it cannot be measured.
+        """
         from attncli.engine.progress import untracked
         from attncli.engine.runner import load_runner
-        from attncli.studies.log.snapshot import take_snapshot
+        from attncli.studies.log.snapshot import has_finite_parameters, take_snapshot
 
         is_loaded = execution.has_model and checkpoint.path == execution.arguments["name"]
         runner = execution.runner if is_loaded else load_runner({**execution.arguments, "name": checkpoint.path})
+        if not has_finite_parameters(runner.loaded.model):
+            return None
         texts = (*execution.texts, *self.held_out)
         if runner.loaded.is_encoder_decoder and any(text.target is None for text in texts):
             raise UsageError("each checkpoint would read a target that it writes itself: give one with --target")
@@ -132,6 +152,14 @@ class LogStudy(Study["LogSeries"]):
         from attncli.studies.log.terminal import log_tables
 
         return log_tables(result)
+
+
+def _diverged_note(names: Sequence[str], checkpoints: int) -> Iterator[str]:
+    """Yield a note on checkpoints that are left out; raise ModelError if they are all."""
+    if len(names) == checkpoints:
+        raise ModelError(f"{listed(names)}: parameters are NaN or infinite, so there is no attention to measure")
+    if names:
+        yield f"{listed(names)}: left out, as parameters are NaN or infinite: the training diverged"
 
 
 def check_same_tokens(first: tuple[Input, ...], other: tuple[Input, ...], names: tuple[str, str]) -> None:

@@ -130,16 +130,28 @@ def test_wrong_calls_are_one_line(
     assert message in done.err
 
 
-def test_a_checkpoint_that_cannot_be_measured_is_named(run_cli: RunCli, checkpoints: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_that_diverged_is_left_out(run_cli: RunCli, checkpoints: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
+    shutil.copytree(checkpoints / "checkpoint-3", tmp_path / "runs/checkpoint-3")
     broken = shutil.copytree(checkpoints / "checkpoint-3", tmp_path / "runs/checkpoint-5") / "model.safetensors"
-    nan = {name: value * float("nan") for name, value in load_file(broken).items()}
-    save_file(nan, broken, {"format": "pt"})
-    done = run_cli("log", "-m", "runs/*", "-t", "a b c")
+    tensors = load_file(broken)
+    tensors["model.layers.1.mlp.up_proj.weight"] *= float("nan")
+    save_file(tensors, broken, {"format": "pt"})
+    done = run_cli("log", "-m", "runs/*", "-t", "a b c", "--no-pictures", "--json")
+    assert "checkpoint-5: left out, as parameters are NaN or infinite: the training diverged" in done.err
+    assert {row["checkpoint"] for row in json.loads(done.out)["heads"]} == {"checkpoint-3"}
+    done = run_cli("log", "-m", "runs/checkpoint-5", "-t", "a b c")
     assert (done.code, done.err.count("\n")) == (3, 1)
-    assert done.err.startswith("error: checkpoint-5: LlamaModel")
-    assert "its weights are not finite" in done.err
+    assert done.err.startswith("error: checkpoint-5: parameters are NaN or infinite")
+
+
+def test_texts_in_both_sets_are_counted(run_cli: RunCli, checkpoints: Path) -> None:
+    for name, texts in {"train": "a b\nb c d\n", "held": "b c d\nd e\n"}.items():
+        Path(f"{name}.txt").write_text(texts, encoding="utf-8")
+    model = str(checkpoints / "checkpoint-3")
+    done = run_cli("log", "-m", model, "-f", "train.txt", "--held-out", "held.txt", "--no-pictures")
+    assert "--held-out repeats 1 text of the others: rigidity_difference is too low" in done.err
 
 
 # ------------------------------------------------------------------------------- changes and pictures, without models
