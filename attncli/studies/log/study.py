@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from attncli.data.described import counted, listed
 from attncli.engine.report import Report
 from attncli.engine.study import Study
 from attncli.errors import ModelError, UsageError
@@ -110,6 +109,8 @@ class LogStudy(Study["LogSeries"]):
 
     def _overlap_note(self, texts: Sequence[Text]) -> Iterator[str]:
         """Yield a note if held-out texts are among the others, whose maps then explain themselves."""
+        from attncli.data.described import counted
+
         both = len({text.text for text in texts} & {text.text for text in self.held_out})
         if both:
             yield f"--held-out repeats {counted(both, 'text')} of the others: rigidity_difference is too low"
@@ -156,6 +157,8 @@ class LogStudy(Study["LogSeries"]):
 
 def _diverged_note(names: Sequence[str], checkpoints: int) -> Iterator[str]:
     """Yield a note on checkpoints that are left out; raise ModelError if they are all."""
+    from attncli.data.described import listed
+
     if len(names) == checkpoints:
         raise ModelError(f"{listed(names)}: parameters are NaN or infinite, so there is no attention to measure")
     if names:
