@@ -11,9 +11,9 @@ import numpy as np
 from attncli.arguments import checks_arguments
 from attncli.data.described import Tabulated, counted, listed
 from attncli.data.results import frame_of
-from attncli.data.tokens import Array
+from attncli.data.tokens import Array, Text
 from attncli.engine.checkpoints import Checkpoint, step_column
-from attncli.errors import UsageError, did_you_mean
+from attncli.errors import ModelError, UsageError, did_you_mean
 from attncli.studies.log.result import RIGIDITY, ROWS_TO_MEAN, STATES, Snapshot
 
 if TYPE_CHECKING:
@@ -206,3 +206,22 @@ def changes_table(changes: Sequence[Change]) -> dict[str, Array]:
         columns[name] = [getattr(change, name) for change in changes]
     types = {**dict.fromkeys((*words, "from", "to"), object), "layer": int, "searched": int, "abrupt": bool}
     return {name: np.array(column, dtype=types.get(name, float)) for name, column in columns.items()}
+
+
+def diverged_note(names: Sequence[str], checkpoints: int) -> Iterator[str]:
+    """Yield a note on checkpoints that are left out; raise ModelError if they are all.
+
+    names        names of checkpoints whose parameters are not finite
+    checkpoints  number of all checkpoints
+    """
+    if len(names) == checkpoints:
+        raise ModelError(f"{listed(names)}: parameters are NaN or infinite, so there is no attention to measure")
+    if names:
+        yield f"{listed(names)}: left out, as parameters are NaN or infinite: the training diverged"
+
+
+def overlap_note(texts: Sequence[Text], held_out: Sequence[Text]) -> Iterator[str]:
+    """Yield a note if held-out texts are among the others, whose maps then explain themselves."""
+    both = len({text.text for text in texts} & {text.text for text in held_out})
+    if both:
+        yield f"--held-out repeats {counted(both, 'text')} of the others: rigidity_difference is too low"

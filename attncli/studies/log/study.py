@@ -79,7 +79,7 @@ class LogStudy(Study["LogSeries"]):
         from attncli.engine.checkpoints import check_same_heads
         from attncli.engine.paired_tests import FEWEST
         from attncli.engine.runner import merge_infos
-        from attncli.studies.log.series import LogSeries
+        from attncli.studies.log.series import LogSeries, diverged_note, overlap_note
 
         self.check_texts(execution.texts)
         runs: list[Collected] = []
@@ -98,22 +98,14 @@ class LogStudy(Study["LogSeries"]):
                 names = next(iter(measured)).name, checkpoint.name
                 check_same_heads(next(iter(measured.values())).heads, shown.heads, names)
                 check_same_tokens(runs[0].inputs, run.inputs, names)
-        notes = dict.fromkeys(_diverged_note(diverged, len(self.checkpoints)))
+        notes = dict.fromkeys(diverged_note(diverged, len(self.checkpoints)))
         snapshots = list(measured.values())
         info = replace(merge_infos([run.info for run in runs]), model=execution.arguments["name"])
         notes |= dict.fromkeys(note for shown in snapshots for note in shown.notes)
-        notes |= dict.fromkeys(self._overlap_note(execution.texts))
+        notes |= dict.fromkeys(overlap_note(execution.texts, self.held_out))
         if self.held_out and min(len(execution.texts), len(self.held_out)) < FEWEST:
             notes[f"no interval of rigidity_difference: give {FEWEST} texts or more of each set"] = None
         return replace(runs[0], info=info).with_notes(*notes), LogSeries(tuple(measured), snapshots)
-
-    def _overlap_note(self, texts: Sequence[Text]) -> Iterator[str]:
-        """Yield a note if held-out texts are among the others, whose maps then explain themselves."""
-        from attncli.data.described import counted
-
-        both = len({text.text for text in texts} & {text.text for text in self.held_out})
-        if both:
-            yield f"--held-out repeats {counted(both, 'text')} of the others: rigidity_difference is too low"
 
     def _snapshot(self, execution: Execution, checkpoint: Checkpoint) -> tuple[Collected, Snapshot] | None:
         """Load a checkpoint and return what it shows; None if parameters are not finite.
@@ -153,16 +145,6 @@ class LogStudy(Study["LogSeries"]):
         from attncli.studies.log.terminal import log_tables
 
         return log_tables(result)
-
-
-def _diverged_note(names: Sequence[str], checkpoints: int) -> Iterator[str]:
-    """Yield a note on checkpoints that are left out; raise ModelError if they are all."""
-    from attncli.data.described import listed
-
-    if len(names) == checkpoints:
-        raise ModelError(f"{listed(names)}: parameters are NaN or infinite, so there is no attention to measure")
-    if names:
-        yield f"{listed(names)}: left out, as parameters are NaN or infinite: the training diverged"
 
 
 def check_same_tokens(first: tuple[Input, ...], other: tuple[Input, ...], names: tuple[str, str]) -> None:
