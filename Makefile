@@ -22,6 +22,8 @@ PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 PIP := -m pip --disable-pip-version-check -q install
 
 export OMP_NUM_THREADS ?= 1
+# What is imported is compiled once and kept, see below; without that, each start of a program compiles it again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-real coverage metrics smoke docs web page lint format picture lock clean
 
