@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from attncli.data import Array
-from attncli.errors import OutputError, UsageError
-from attncli.store.files import make_folder, output_errors
+from attncli.errors import UsageError
+from attncli.store.files import check_folder, make_folder, output_errors
 from attncli.store.text import utf8
 
 EVENTS = "events.out.tfevents"
@@ -91,13 +91,8 @@ def check_events_folder(path: str | Path, option: str) -> None:
     """
     path = Path(path)
     with output_errors(path):
-        existing = path
-        while not existing.exists() and existing != existing.parent:
-            existing = existing.parent
-        if not existing.is_dir():
-            raise OutputError(f"expected a folder for {option}, but {existing} is a file: choose another folder")
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise OutputError(f"cannot write {path}: {existing} is not writable; choose another folder for {option}")
+        advice = "choose another folder"
+        check_folder(path, f"a folder for {option}", advice, f"{advice} for {option}")
 
 
 def _write_records(file: Any, events: Iterable[Any]) -> None:

@@ -127,6 +127,22 @@ def write_new(path: Path, data: bytes) -> bool:
     return True
 
 
+def check_folder(path: Path, wanted: str, advice: str, need_rights: str) -> Path:
+    """Return the nearest folder of a path that exists; raise OutputError if it is a file, or cannot be written.
+
+    wanted, advice  what messages call the folder, and what to do if a file is there
+    need_rights     what to do if the folder cannot be written
+    """
+    existing = path
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise OutputError(f"expected {wanted}, but {existing} is a file: {advice}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(f"cannot write {path}: {existing} is not writable; {need_rights}")
+    return existing
+
+
 def make_folder(path: Path) -> None:
     """Create a folder and its parents; raise OutputError if the system refuses."""
     with output_errors(path):

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,15 @@ from typing import Any
 from attncli.data import FORMAT, RunInfo, Text
 from attncli.errors import OutputError
 from attncli.paths import without_folders
-from attncli.store.files import NEED_RIGHTS, make_folder, output_errors, remove_litter, write_atomic, write_new
+from attncli.store.files import (
+    NEED_RIGHTS,
+    check_folder,
+    make_folder,
+    output_errors,
+    remove_litter,
+    write_atomic,
+    write_new,
+)
 from attncli.store.text import json_line, json_text, path_inside, plain, slug, utf8
 
 MANIFEST = "manifest.json"
@@ -143,13 +150,7 @@ class OutputFolder:
         return manifest.get("command") == self.command and manifest.get("digest") == self.digest
 
     def _check(self) -> None:
-        existing = self.path
-        while not existing.exists() and existing != existing.parent:
-            existing = existing.parent
-        if not existing.is_dir():
-            raise OutputError(f"expected a folder, but {existing} is a file: choose another folder with --out")
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise OutputError(f"cannot write {self.path}: {existing} is not writable; {NEED_RIGHTS}")
+        existing = check_folder(self.path, "a folder", "choose another folder with --out", NEED_RIGHTS)
         if existing == self.path and not self.force:
             self._check_owner()
 
