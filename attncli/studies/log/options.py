@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from attncli import registry
 from attncli.options import StudyOptions, option
-from attncli.studies.patterns.options import Thresholds
 from attncli.vocabulary import LOG_METRICS, LOG_PROBE_LENGTH, LOG_PROBE_SEQUENCES
 
 
@@ -16,20 +15,14 @@ from attncli.vocabulary import LOG_METRICS, LOG_PROBE_LENGTH, LOG_PROBE_SEQUENCE
 class SnapshotOptions:
     """What is measured at one step.
 
-    metrics     names of the metrics of heads; positions and other categories have no mean, so they are refused
-    probe       number of random tokens that are read twice, for the scores of heads that copy; 0 for no such pass
-    sequences   number of sequences of random tokens, drawn with the seeds 0, 1, …
-    states      whether to measure how similar the hidden states of tokens are, by one more plain forward pass
-    rigidity    whether to measure how much of a head is the same in every text
-    thresholds  thresholds of the classes of heads
+    metrics    names of the metrics of heads; positions and other categories have no mean, so they are refused
+    probe      number of random tokens that are read twice, for the scores of heads that copy; 0 for no such pass
+    sequences  number of sequences of random tokens, drawn with the seeds 0, 1, …
     """
 
     metrics: Sequence[str] = LOG_METRICS
     probe: int = LOG_PROBE_LENGTH
     sequences: int = LOG_PROBE_SEQUENCES
-    states: bool = True
-    rigidity: bool = True
-    thresholds: Thresholds = field(default_factory=Thresholds)
 
 
 @dataclass(frozen=True)

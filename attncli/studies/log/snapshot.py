@@ -29,6 +29,7 @@ from attncli.studies.log.options import SnapshotOptions
 from attncli.studies.log.result import RIGIDITY, ROWS_TO_MEAN, STATES, Snapshot
 from attncli.studies.patterns.classes import too_short
 from attncli.studies.patterns.compute import ClassesSink, of_same_heads
+from attncli.studies.patterns.options import Thresholds
 from attncli.studies.patterns.result import CLASSES, NUMBERS, HeadKey, head_keys
 from attncli.studies.repeated.passes import decoder_alone, read_twice
 from attncli.studies.repeated.result import SCORES
@@ -36,6 +37,8 @@ from attncli.studies.repeated.result import SCORES
 Table = dict[str, Scores]
 Columns = dict[str, Array]
 _HEAD = ("kind", "layer", "head", "texts", "queries")
+_THRESHOLDS = Thresholds()
+"""Thresholds of the classes of heads: those of `patterns` by default."""
 
 
 def snapshot(
@@ -92,16 +95,15 @@ def take_snapshot(
 ) -> tuple[Collected, Snapshot]:
     """Return the run over the texts of an execution, and what the heads show in it."""
     metrics = metric_names(options.metrics)
-    run, sink = execution.stream(lambda source: SnapshotSink(source, metrics, options.rigidity or bool(held_out)))
-    heads = sink.heads(options)
-    notes = sink.notes(options)
+    run, sink = execution.stream(lambda source: SnapshotSink(source, metrics))
+    heads = sink.heads()
+    notes = sink.notes()
     scores, problem = _scores(execution, options, head_keys_of(heads))
     heads |= scores
     heads |= sink.rigidity_columns(head_keys_of(heads), execution, held_out)
     layers = _layers(heads, metrics)
     layers |= sink.smoothness(layers)
-    if options.states:
-        layers |= _states(execution, layers)
+    layers |= _states(execution, layers)
     probed = SCORES if scores else ()
     return run, Snapshot(name, step, heads, layers, metrics, probed, (*notes, *problem))
 
@@ -109,7 +111,7 @@ def take_snapshot(
 class SnapshotSink(SinkGroup):
     """A sink for the metrics and the class of each head, and how far the rows of each layer are from their mean."""
 
-    def __init__(self, source: Source, metrics: Sequence[str], rigid: bool = True) -> None:
+    def __init__(self, source: Source, metrics: Sequence[str]) -> None:
         heads: Selection = source.heads
         inputs: Sequence[Input] = source.inputs
         others: list[Metric] = [*declarations(name for name in metrics if name not in NUMBERS).values()]
@@ -118,18 +120,17 @@ class SnapshotSink(SinkGroup):
         self._measure, self._uniform = Measure(others, heads=heads), Measure(others, heads=heads)
         self._rows, self._uniform_rows = RowsToMean(heads), RowsToMean(heads)
         uniform = UniformBaseline(SinkGroup(self._uniform, self._uniform_rows), heads)
-        self._rigidity = RigiditySink() if rigid else None
-        optional = [] if self._rigidity is None else [self._rigidity]
-        super().__init__(self._classes, self._measure, self._rows, uniform, *optional)
+        self._rigidity = RigiditySink()
+        super().__init__(self._classes, self._measure, self._rows, uniform, self._rigidity)
 
-    def heads(self, options: SnapshotOptions) -> Columns:
+    def heads(self) -> Columns:
         """Return the columns of the table of heads, without scores of the probe."""
         numbers = dict(self._classes.observed.heads()[0])
         measured = {**numbers, **self._measure.result(self._inputs).heads}
         coords = numbers["sink"].coords
         baseline = self._uniform.result(self._inputs).heads
         uniform = {**self._classes.uniform(), **of_same_heads(numbers["sink"], dict(baseline))}
-        verdicts = self._classes.verdicts(options.thresholds)
+        verdicts = self._classes.verdicts(_THRESHOLDS)
         columns: Columns = {name: coords[name][1] for name in _HEAD}
         for name in self._metrics:
             columns |= {name: measured[name].values, f"{name}_uniform": uniform[name].values}
@@ -137,9 +138,9 @@ class SnapshotSink(SinkGroup):
         columns["class"] = np.array([*strongest, ""], dtype=object)[:-1]
         return columns
 
-    def notes(self, options: SnapshotOptions) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         """Return a note on the classes that the texts are too short to tell."""
-        untold = {name for numbers in self._classes.numbers() for name in too_short(numbers, options.thresholds)}
+        untold = {name for numbers in self._classes.numbers() for name in too_short(numbers, _THRESHOLDS)}
         if not untold:
             return ()
         names = " or ".join(name for name in CLASSES if name in untold)
@@ -147,8 +148,6 @@ class SnapshotSink(SinkGroup):
 
     def rigidity_columns(self, keys: Sequence[HeadKey], execution: Execution, held_out: Sequence[Text]) -> Columns:
         """Return the rigidity of heads; with held-out texts, which are read now, the difference and its interval."""
-        if self._rigidity is None:
-            return {}
         training = self._rigidity.result()
         if held_out:
             other = RigiditySink()
