@@ -63,12 +63,13 @@ class RepeatedTokens:
         tokenizer = loaded.target_tokenizer
         return cls(loaded, tokenizer, _ordinary(loaded, tokenizer), start, (), own)
 
-    def random(self, length: int, seeds: Sequence[int]) -> list[Passage]:
+    def random(self, length: int, seeds: Sequence[int], option: str = "--length") -> list[Passage]:
         """Return one passage of `length` different random tokens for each seed.
 
+        option  the option that says the length
         Raise UsageError if the model reads fewer tokens, or the vocabulary has fewer.
         """
-        self._check_length(length)
+        self._check_length(length, option)
         passages = []
         for seed in seeds:
             rng = np.random.default_rng(seed)
@@ -124,7 +125,7 @@ class RepeatedTokens:
         """Return random ordinary tokens that differ for each number; a token may come several times."""
         return np.random.default_rng((number, 1)).choice(self.vocabulary, length)
 
-    def _check_length(self, length: int) -> None:
+    def _check_length(self, length: int, option: str) -> None:
         limit, special = self.loaded.max_positions, len(self.start) + len(self.end)
         total = special + 2 * length
         longest = len(self.vocabulary) if limit is None else min(len(self.vocabulary), (limit - special) // 2)
@@ -134,7 +135,7 @@ class RepeatedTokens:
             needed = f"{total} tokens ({special} special, 2 x {length} random), the model reads at most {limit}"
         else:
             needed = f"{length} different ordinary tokens, the tokenizer has {len(self.vocabulary)}"
-        advice = f"pass --length {longest} or less" if longest > 1 else "give another model"
+        advice = f"pass {option} {longest} or less" if longest > 1 else "give another model"
         raise UsageError(f"the probe of repeated tokens needs {needed}: {advice}")
 
 

@@ -180,10 +180,9 @@ def _scores(execution: Execution, options: SnapshotOptions, keys: Sequence[HeadK
         tokens = RepeatedTokens.of(runner.loaded)
         request = replace(execution.request, words=False, special="keep", word_ids=None)
         request = decoder_alone(tokens, replace(request, choice=replace(request.choice, kinds=("decoder",))))
-        passages = tokens.random(options.probe, range(options.sequences))
+        passages = tokens.random(options.probe, range(options.sequences), "--probe-length")
     except UsageError as error:
-        advice = str(error).replace("--length", "--probe-length")  # as the option is called in `log`
-        return {}, (f"no probe of repeated tokens: {advice}",)
+        return {}, (f"no probe of repeated tokens: {error}",)
     sink = read_twice(runner, tokens, passages, request)[1]
     columns: Columns = {}
     tables = {"": sink.scores("mean", 0), "_uniform": sink.scores("mean", 1)}
