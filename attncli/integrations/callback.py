@@ -58,20 +58,20 @@ class AttentionCallback(TrainerCallback):
         pictures: bool = True,
         logdir: str | os.PathLike[str] | None = None,
         tokenizer: Any = None,
-        probe: int | None = None,
+        probe_length: int | None = None,
     ) -> None:
         """Check the arguments; raise UsageError for a wrong one, OutputError if nothing can be written into `logdir`.
 
-        texts      the texts that the model reads; the same ones at each step
-        every      eval: whenever the Trainer evaluates; or a number of steps
-        metrics    names of metrics, or "all"; a few by default
-        heads      heads that are shown by themselves: "1.3", "1.3,2.4", 4 (a whole layer), "all"
-        pictures   whether the maps of `heads` on the first text are drawn
-        logdir     folder of the event files; by default `attention` in the folder of the Trainer's own
-        tokenizer  needed where no Trainer has it
-        probe      number of random tokens that a causal model reads twice, for its induction heads; 0 for none
+        texts         the texts that the model reads; the same ones at each step
+        every         eval: whenever the Trainer evaluates; or a number of steps
+        metrics       names of metrics, or "all"; a few by default
+        heads         heads that are shown by themselves: "1.3", "1.3,2.4", 4 (a whole layer), "all"
+        pictures      whether the maps of `heads` on the first text are drawn
+        logdir        folder of the event files; by default `attention` in the folder of the Trainer's own
+        tokenizer     needed where no Trainer has it
+        probe_length  number of random tokens that a causal model reads twice, for its induction heads; 0 for none
         """
-        self._observer = _observer(texts, metrics, heads, pictures, probe)
+        self._observer = _observer(texts, metrics, heads, pictures, probe_length)
         self._every, self._tokenizer = _checked_every(every), tokenizer
         self._logdir = None if logdir is None else Path(logdir)
         if self._logdir is not None:
@@ -226,14 +226,14 @@ class AttentionCallback(TrainerCallback):
 
 
 def _observer(
-    texts: Texts, metrics: Sequence[str] | str | None, heads: HeadsOption, pictures: bool, probe: int | None
+    texts: Texts, metrics: Sequence[str] | str | None, heads: HeadsOption, pictures: bool, probe_length: int | None
 ) -> Observer:
     """Return what measures; raise UsageError if an argument is wrong."""
     options = SnapshotOptions()
     if metrics is not None:
         options = replace(options, metrics=metric_names(metrics))
-    if probe is not None:
-        options = replace(options, probe=probe)
+    if probe_length is not None:
+        options = replace(options, probe_length=probe_length)
     check_snapshot(options, Request())
     chosen = parse_heads(heads) or (() if heads in ((), [], None) else ("all",))
     return Observer(tuple(parse_texts(texts)), options, chosen, pictures)

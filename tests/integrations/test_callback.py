@@ -140,7 +140,7 @@ def test_other_reporters_get_the_same_numbers_and_nothing_is_printed(
 def test_without_a_trainer_only_tensorboard_gets_numbers_and_a_note_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    callback = AttentionCallback(TEXTS[0], "eval", metrics="sink", probe=0)
+    callback = AttentionCallback(TEXTS[0], "eval", metrics="sink", probe_length=0)
     trained = Trained(tmp_path, callback, steps=2, eval_strategy="steps", eval_steps=1)
     assert trained.recorder.attention == []
     assert [point.step for point in trained.events().Scalars("attention/decoder/layer-00/sink")] == [1, 2]
@@ -177,7 +177,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a metric": ({"metrics": "entrpy"}, "did you mean 'entropy'"),
     "a position": ({"metrics": "sink_position"}, "is a position, of which there is no mean"),
     "heads": ({"heads": "first"}, "expected heads like 3.1"),
-    "a probe": ({"probe": 1}, "from 2 tokens up"),
+    "a probe": ({"probe_length": 1}, "expected probe_length from 2 tokens up"),
     "an argument": ({"layers": 3}, "unexpected keyword argument 'layers'"),
 }
 
@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_written_raises_at_once(tmp_path: Path) -> None:
 def note_of(model: Any, tokenizer: Any, caplog: pytest.LogCaptureFixture, **options: Any) -> str:
     """Return the warning of a callback that measures twice in a loop."""
     caplog.clear()
-    callback = AttentionCallback(TEXTS, probe=0, **options)
+    callback = AttentionCallback(TEXTS, probe_length=0, **options)
     for step in (1, 2):
         assert callback.log(model, step, tokenizer=tokenizer) is None
     (note,) = [record.getMessage() for record in caplog.records if record.name == "attncli"]
@@ -218,7 +218,7 @@ def test_models_that_cannot_be_measured_give_one_warning(
         spoiled.get_input_embeddings().weight.fill_(float("nan"))
     assert "its weights are not finite" in note_of(spoiled, tokenizer, caplog)
     logdir = tmp_path / "logs"
-    callback = AttentionCallback(TEXTS, probe=0, logdir=logdir)
+    callback = AttentionCallback(TEXTS, probe_length=0, logdir=logdir)
     logdir.write_text("a file by now")
     caplog.clear()
     assert callback.log(model, 0, tokenizer=tokenizer) is None
@@ -226,7 +226,7 @@ def test_models_that_cannot_be_measured_give_one_warning(
 
 
 def test_weights_that_become_undefined_in_some_layers_are_noted(caplog: pytest.LogCaptureFixture) -> None:
-    loaded, callback = decoder(), AttentionCallback(TEXTS[0], metrics="sink", probe=0)
+    loaded, callback = decoder(), AttentionCallback(TEXTS[0], metrics="sink", probe_length=0)
     before = callback.log(loaded.model, 0, tokenizer=loaded.tokenizer)
     assert caplog.text == ""
     with torch.no_grad():
@@ -297,7 +297,7 @@ def test_wrapped_models_are_measured_like_the_model_inside(loaded: Loaded) -> No
 
 
 def _sinks(model: Any, loaded: Loaded) -> Any:
-    snapshot = AttentionCallback(TEXTS[0], metrics="sink", probe=0).log(model, 0, tokenizer=loaded.tokenizer)
+    snapshot = AttentionCallback(TEXTS[0], metrics="sink", probe_length=0).log(model, 0, tokenizer=loaded.tokenizer)
     assert snapshot is not None
     return snapshot.heads["sink"]
 
@@ -341,7 +341,7 @@ def test_lightning_gives_numbers_to_all_its_loggers_but_tensorboard(loaded: Load
     of_lightning = SimpleNamespace(
         sanity_checking=True, is_global_zero=True, global_step=7, loggers=loggers, log_dir=str(tmp_path)
     )
-    callback = AttentionCallback(TEXTS[0], metrics="sink", probe=0)
+    callback = AttentionCallback(TEXTS[0], metrics="sink", probe_length=0)
     callback.on_validation_end(of_lightning, Module())
     assert loggers[0].logged == []  # the check before the training
     of_lightning.sanity_checking = False
@@ -373,7 +373,7 @@ def test_without_tensorboard_other_reporters_get_numbers(
     logger = Logger()
     of_lightning = SimpleNamespace(global_step=1, loggers=[logger], log_dir=str(tmp_path))
     module = nn.ModuleDict({"inner": loaded.model})
-    AttentionCallback(TEXTS, tokenizer=loaded.tokenizer, probe=0).on_validation_end(of_lightning, module)
+    AttentionCallback(TEXTS, tokenizer=loaded.tokenizer, probe_length=0).on_validation_end(of_lightning, module)
     assert [step for step, _ in logger.logged] == [1]
     assert 'pip install "attncli[tensorboard]"' in caplog.text
 

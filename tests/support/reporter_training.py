@@ -29,7 +29,7 @@ def train(reporter: str, folder: Path) -> Any:
     from attncli.integrations import AttentionCallback
 
     made = trainer(folder, steps=STEPS, report_to=reporter)
-    callback = AttentionCallback("The cat sat on the mat because it was warm.", EVERY, metrics="sink", probe=0)
+    callback = AttentionCallback("The cat sat on the mat because it was warm.", EVERY, metrics="sink", probe_length=0)
     callback.attach(made)
     made.train()
     return made
@@ -115,7 +115,7 @@ def lightning(folder: Path, name: str = "lightning.pytorch") -> dict[str, Any]:
         return weights(module.model)
 
     before = fit(None, "plain")
-    callback = AttentionCallback("The cat sat on the mat because it was warm.", metrics="sink", probe=0)
+    callback = AttentionCallback("The cat sat on the mat because it was warm.", metrics="sink", probe_length=0)
     after = fit(callback, "watched")
     pandas = importlib.import_module("pandas")
     table = pandas.read_csv(next((folder / "watched").rglob("metrics.csv"))).dropna(subset=[TAG])

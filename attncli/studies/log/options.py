@@ -15,13 +15,13 @@ from attncli.vocabulary import LOG_METRICS, LOG_PROBE_LENGTH, LOG_PROBE_SEQUENCE
 class SnapshotOptions:
     """What is measured at one step.
 
-    metrics    names of the metrics of heads; positions and other categories have no mean, so they are refused
-    probe      number of random tokens that are read twice, for the scores of heads that copy; 0 for no such pass
-    sequences  number of sequences of random tokens, drawn with the seeds 0, 1, …
+    metrics       names of the metrics of heads; positions and other categories have no mean, so they are refused
+    probe_length  number of random tokens that are read twice, for the scores of heads that copy; 0 for no such pass
+    sequences     number of sequences of random tokens, drawn with the seeds 0, 1, …
     """
 
     metrics: Sequence[str] = LOG_METRICS
-    probe: int = LOG_PROBE_LENGTH
+    probe_length: int = LOG_PROBE_LENGTH
     sequences: int = LOG_PROBE_SEQUENCES
 
 

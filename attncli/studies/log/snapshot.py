@@ -84,8 +84,8 @@ def check_snapshot(options: SnapshotOptions, request: Request) -> None:
         raise UsageError("snapshots are of attention weights: leave out by='norm'")
     if request.combined:
         raise UsageError("snapshots are of single heads: leave out --aggregate and --aggregate-layers")
-    if options.probe < 0 or options.probe == 1:
-        raise UsageError(f"expected --probe-length from 2 tokens up, or 0 for no probe, got {options.probe}")
+    if options.probe_length < 0 or options.probe_length == 1:
+        raise UsageError(f"expected --probe-length from 2 tokens up, or 0 for no probe, got {options.probe_length}")
     if options.sequences < 1:
         raise UsageError(f"expected --sequences from 1 up, got {options.sequences}")
 
@@ -174,13 +174,13 @@ def head_keys_of(heads: Mapping[str, Array]) -> list[HeadKey]:
 def _scores(execution: Execution, options: SnapshotOptions, keys: Sequence[HeadKey]) -> tuple[Columns, tuple[str, ...]]:
     """Return the scores of the probe for some heads; none for an encoder, with a note if the probe is impossible."""
     runner = execution.runner
-    if not options.probe or runner.loaded.reads_both_ways or "decoder" not in {kind for kind, _, _ in keys}:
+    if not options.probe_length or runner.loaded.reads_both_ways or "decoder" not in {kind for kind, _, _ in keys}:
         return {}, ()
     try:
         tokens = RepeatedTokens.of(runner.loaded)
         request = replace(execution.request, words=False, special="keep", word_ids=None)
         request = decoder_alone(tokens, replace(request, choice=replace(request.choice, kinds=("decoder",))))
-        passages = tokens.random(options.probe, range(options.sequences), "--probe-length")
+        passages = tokens.random(options.probe_length, range(options.sequences), "--probe-length")
     except UsageError as error:
         return {}, (f"no probe of repeated tokens: {error}",)
     sink = read_twice(runner, tokens, passages, request)[1]

@@ -17,7 +17,7 @@ from attncli.studies.log.result import Snapshot
 from attncli.studies.log.snapshot import snapshot
 
 TEXTS = ["The cat sat on the mat because it was warm.", "The animal didn't cross the street."]
-SMALL = SnapshotOptions(("entropy_normalized", "distance"), probe=6, sequences=1)
+SMALL = SnapshotOptions(("entropy_normalized", "distance"), probe_length=6, sequences=1)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,13 @@ def test_an_encoder_has_no_probe_and_an_encoder_decoder_one_of_its_decoder() -> 
     assert "too short to tell" in snapshot(attncli.load("demo:encoder"), "It was.", SMALL).notes[0]
 
 
+def test_a_probe_that_is_too_long_is_left_out_with_a_note(decoder: attncli.Model) -> None:
+    shown = snapshot(decoder, TEXTS[0], SnapshotOptions(("distance",), probe_length=5000), layer=0, head=0)
+    assert shown.scores == ()
+    assert shown.notes[-1].startswith("no probe of repeated tokens: ")
+    assert ": pass --probe-length " in shown.notes[-1]
+
+
 def test_a_model_with_nan_weights_is_one_line(decoder: attncli.Model) -> None:
     weight: Any = decoder.loaded.model.get_input_embeddings().weight
     with torch.no_grad():
@@ -109,7 +116,7 @@ def test_a_model_with_nan_weights_is_one_line(decoder: attncli.Model) -> None:
         (SnapshotOptions(("sink_position",)), {}, "sink_position is a position, of which there is no mean"),
         (SnapshotOptions(("received",)), {}, "received has a value for every key"),
         (SnapshotOptions(("entropi",)), {}, "unknown metric 'entropi'"),
-        (SnapshotOptions(probe=1), {}, "from 2 tokens up, or 0 for no probe"),
+        (SnapshotOptions(probe_length=1), {}, "from 2 tokens up, or 0 for no probe"),
         (SnapshotOptions(sequences=0), {}, "from 1 up"),
         (SnapshotOptions(), {"aggregate": "mean"}, "snapshots are of single heads"),
         (SnapshotOptions(), {"by": "norm"}, "snapshots are of attention weights"),
