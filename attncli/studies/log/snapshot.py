@@ -11,6 +11,7 @@ from torch import nn
 
 from attncli.data import Array, Input, Kind, Metric, Scores, Selection, Text
 from attncli.data.layer_table import layer_table
+from attncli.engine.checks import check_seeds
 from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution, Source
 from attncli.engine.measuring import declarations
@@ -86,8 +87,7 @@ def check_snapshot(options: SnapshotOptions, request: Request) -> None:
         raise UsageError("snapshots are of single heads: leave out --aggregate and --aggregate-layers")
     if options.probe_length < 0 or options.probe_length == 1:
         raise UsageError(f"expected --probe-length from 2 tokens up, or 0 for no probe, got {options.probe_length}")
-    if options.sequences < 1:
-        raise UsageError(f"expected --sequences from 1 up, got {options.sequences}")
+    check_seeds("--sequences", options.sequences, 1)
 
 
 def take_snapshot(
