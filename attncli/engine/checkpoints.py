@@ -90,6 +90,18 @@ def step_column(steps: Sequence[int | None]) -> Array:
     return np.array(steps) if None not in steps else np.array(steps, dtype=float)
 
 
+def joined_tables(
+    checkpoints: Sequence[Checkpoint], tables: Sequence[Mapping[str, Array]], first: Sequence[str]
+) -> dict[str, Array]:
+    """Return the rows of a table of each checkpoint, with the columns checkpoint and step after these first ones."""
+    rows = len(tables[0]["kind"])
+    joined = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    names = np.array([checkpoint.name for checkpoint in checkpoints], dtype=object)
+    steps = step_column([checkpoint.step for checkpoint in checkpoints])
+    more = {"checkpoint": names.repeat(rows), "step": steps.repeat(rows)}
+    return {**{name: joined[name] for name in first}, **more, **joined}
+
+
 def check_same_heads(first: Mapping[str, Array], other: Mapping[str, Array], names: tuple[str, str]) -> None:
     """Raise UsageError if two checkpoints do not have the same heads.
 

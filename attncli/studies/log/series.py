@@ -12,7 +12,7 @@ from attncli.arguments import checks_arguments
 from attncli.data.described import Tabulated, counted, listed
 from attncli.data.results import frame_of
 from attncli.data.tokens import Array, Text
-from attncli.engine.checkpoints import Checkpoint, step_column
+from attncli.engine.checkpoints import Checkpoint, joined_tables, step_column
 from attncli.errors import ModelError, UsageError, did_you_mean
 from attncli.studies.log.result import RIGIDITY, ROWS_TO_MEAN, STATES, Snapshot
 
@@ -68,18 +68,11 @@ class LogSeries(Tabulated):
 
     def table(self) -> dict[str, Array]:
         """Return a row per checkpoint and head: coordinates, checkpoint, step, and what the snapshot has."""
-        return self._joined([shown.heads for shown in self.snapshots], ("kind", "layer", "head"))
+        return joined_tables(self.checkpoints, [shown.heads for shown in self.snapshots], ("kind", "layer", "head"))
 
     def layers_table(self) -> dict[str, Array]:
         """Return a row per checkpoint and layer."""
-        return self._joined([shown.layers for shown in self.snapshots], ("kind", "layer"))
-
-    def _joined(self, tables: Sequence[Mapping[str, Array]], first: Sequence[str]) -> dict[str, Array]:
-        rows = len(tables[0]["kind"])
-        joined = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-        names = np.array([*self.names, ""], dtype=object)[:-1]
-        more = {"checkpoint": names.repeat(rows), "step": self.steps.repeat(rows)}
-        return {**{name: joined[name] for name in first}, **more, **joined}
+        return joined_tables(self.checkpoints, [shown.layers for shown in self.snapshots], ("kind", "layer"))
 
     def to_frame(self) -> pd.DataFrame:
         """Return the table of heads as a pandas table."""

@@ -11,7 +11,7 @@ import numpy as np
 from attncli.data.described import Tabulated, counted
 from attncli.data.results import frame_of
 from attncli.data.tokens import Array
-from attncli.engine.checkpoints import Checkpoint, step_column
+from attncli.engine.checkpoints import Checkpoint, joined_tables, step_column
 from attncli.studies.repeated.result import SCORES, Repeated
 
 if TYPE_CHECKING:
@@ -45,22 +45,11 @@ class Series(Tabulated):
         columns = {name: [row[name] for row in rows] for name in rows[0]}
         types = {name: object if name.endswith(("checkpoint", "_head")) else float for name in columns}
         table = {name: np.array(values, dtype=types[name]) for name, values in columns.items()}
-        return {**table, "step": self._steps}
-
-    @property
-    def _steps(self) -> Array:
-        """The steps of the checkpoints as whole numbers; if some have none, NaN for these."""
-        return step_column([checkpoint.step for checkpoint in self.checkpoints])
+        return {**table, "step": step_column([checkpoint.step for checkpoint in self.checkpoints])}
 
     def table(self) -> dict[str, Array]:
         """Return a row per checkpoint and head: coordinates, checkpoint, step, each score with its baselines."""
-        tables = [result.table() for result in self.results]
-        heads = len(tables[0]["kind"])
-        joined = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-        names = np.array([checkpoint.name for checkpoint in self.checkpoints], dtype=object)
-        more = {"checkpoint": names.repeat(heads), "step": self._steps.repeat(heads)}
-        first = {name: joined[name] for name in ("kind", "layer", "head")}
-        return {**first, **more, **joined}
+        return joined_tables(self.checkpoints, [result.table() for result in self.results], ("kind", "layer", "head"))
 
     def to_frame(self) -> pd.DataFrame:
         """Return `by_step` as a pandas table."""
