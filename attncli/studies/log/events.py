@@ -19,7 +19,7 @@ from attncli.studies.log.snapshot import head_keys_of
 NO_HEADS: Selection = {}
 MOST_HEADS = 32
 """Most heads of a series whose numbers are shown by themselves."""
-_COORDINATES = ("kind", "layer", "head", "heads", "texts", "queries", "class")
+_COORDINATES = ("kind", "layer", "heads")
 _UNIFORM, _CLASS = "_uniform", "_heads"
 
 
@@ -55,8 +55,7 @@ def event_files(series: LogSeries, folder: str, model: str) -> dict[Path, bytes]
     if len(series.snapshots[0].heads["head"]) <= MOST_HEADS:
         for kind, layer, head in head_keys_of(series.snapshots[0].heads):
             heads[kind, layer] = (*heads.get((kind, layer), ()), head)
-    known = np.isfinite(series.steps).all() and len(set(series.steps.tolist())) == len(series.steps)
-    steps = [int(step) for step in series.steps] if known else range(len(series.steps))
+    steps: Sequence[int] = series.steps.tolist() if series.has_steps else range(len(series.steps))
     events = [
         step_events(shown, step, heads, time=_modified(checkpoint.path))
         for shown, step, checkpoint in zip(series.snapshots, steps, series.checkpoints, strict=True)
@@ -91,12 +90,10 @@ def _of_layers(snapshot: Snapshot) -> Iterator[tuple[str, float]]:
 
 
 def _of_heads(snapshot: Snapshot, chosen: Selection) -> Iterator[tuple[str, float]]:
-    table = snapshot.heads
-    keys = zip(*(table[name].tolist() for name in ("kind", "layer", "head")), strict=True)
-    for row, (kind, layer, head) in enumerate(keys):
+    for row, (kind, layer, head) in enumerate(head_keys_of(snapshot.heads)):
         if head in chosen.get((kind, layer), ()):
             for name in snapshot.numbers:
-                yield f"attention/{kind}/head-{layer}.{head}/{name}", float(table[name][row])
+                yield f"attention/{kind}/head-{layer}.{head}/{name}", float(snapshot.heads[name][row])
 
 
 def _of_kinds(snapshot: Snapshot) -> Iterator[tuple[str, float]]:

@@ -156,11 +156,9 @@ class StepAxis:
 
     @classmethod
     def of(cls, series: LogSeries) -> StepAxis:
-        steps = series.steps
-        distinct = len(set(steps.tolist())) == len(steps)
-        if np.isfinite(steps).all() and distinct:
-            return cls(steps, ())
-        return cls(np.arange(len(steps)), tuple(escape_invisible(name)[:_LONGEST_NAME] for name in series.names))
+        if series.has_steps:
+            return cls(series.steps, ())
+        return cls(np.arange(len(series.steps)), tuple(escape_invisible(name)[:_LONGEST_NAME] for name in series.names))
 
     @property
     def title(self) -> str:

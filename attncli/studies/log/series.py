@@ -41,6 +41,11 @@ class LogSeries(Tabulated):
         return step_column([checkpoint.step for checkpoint in self.checkpoints])
 
     @property
+    def has_steps(self) -> bool:
+        """Whether each checkpoint has a step of its own."""
+        return bool(np.isfinite(self.steps).all()) and len(set(self.steps.tolist())) == len(self.steps)
+
+    @property
     def names(self) -> list[str]:
         """The names of the checkpoints."""
         return [checkpoint.name for checkpoint in self.checkpoints]
