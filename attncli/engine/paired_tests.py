@@ -1,6 +1,7 @@
 """Statistics of changes over texts: intervals, sign-flip tests, and adjustment for many tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -15,7 +16,7 @@ SEED = 0
 RESAMPLES = 2000
 FLIPS = 9999
 _EXACT = 13  # texts for which all sign patterns are computed
-_CELLS = 2_000_000  # numbers in memory at once
+CELLS = 2_000_000  # numbers in memory at once
 _TIE = 1e-12  # relative rounding error of equal means
 
 
@@ -33,22 +34,7 @@ def intervals(values: Array, confidence: float = 0.95) -> Array:
     Undefined NaN if fewer than 6 texts have a value; texts without a value are left out
     Source    Efron & Tibshirani 1993, the percentile interval; scipy.stats.bootstrap
     """
-
-    def interval(known: Array) -> Array:
-        bootstrap = load_scipy().bootstrap(
-            (known,),
-            np.mean,
-            axis=-1,
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            confidence_level=confidence,
-            method="percentile",
-            batch=max(1, _CELLS // known.size),
-            rng=np.random.default_rng(SEED),
-        )
-        return np.stack(bootstrap.confidence_interval, axis=-1)
-
-    return _by_pattern(values, interval, 2)
+    return by_pattern([values], partial(percentile_interval, np.mean, confidence), 2)
 
 
 def sign_flip(values: Array) -> Array:
@@ -71,14 +57,14 @@ def sign_flip(values: Array) -> Array:
             random_signs = np.random.default_rng(SEED).integers(0, 2, (FLIPS, count)) * 2.0 - 1
             signs = np.concatenate([np.ones((1, count)), random_signs])
         extreme_count = np.zeros(len(known))
-        step = max(1, _CELLS // len(known))
+        step = max(1, CELLS // len(known))
         observed = np.abs(known.mean(1)) * (1 - _TIE)
         for start in range(0, len(signs), step):
             means = np.abs(signs[start : start + step] @ known.T) / count
             extreme_count += (means >= observed).sum(0)
         return (extreme_count / len(signs))[:, None]
 
-    flat: Array = _by_pattern(values, p_values, 1)[:, 0]
+    flat: Array = by_pattern([values], p_values, 1)[:, 0]
     return flat
 
 
@@ -96,15 +82,38 @@ def adjusted(p: Array) -> Array:
     return result
 
 
-def _by_pattern(values: Array, compute: Callable[[Array], Array], columns: int) -> Array:
-    """Return the results of `compute`, called once for each group of cells that have values for the same texts."""
-    result = np.full((len(values), columns), np.nan)
-    if values.size:
-        patterns, numbers = np.unique(~np.isnan(values), axis=0, return_inverse=True)
-        for number, texts in enumerate(patterns):
-            if texts.sum() >= FEWEST:
+def percentile_interval(statistic: Callable[..., Any], confidence: float, *samples: Array) -> Array:
+    """Return the interval of a statistic of samples [cell, text] that are drawn again: [cell, 2]."""
+    bootstrap = load_scipy().bootstrap(
+        samples,
+        statistic,
+        axis=-1,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        confidence_level=confidence,
+        method="percentile",
+        batch=max(1, CELLS // sum(sample.size for sample in samples)),
+        rng=np.random.default_rng(SEED),
+    )
+    return np.stack(bootstrap.confidence_interval, axis=-1)
+
+
+def by_pattern(samples: Sequence[Array], compute: Callable[..., Array], columns: int) -> Array:
+    """Return the results of `compute`, called once for each group of cells that have values for the same texts.
+
+    samples  values [cell, text] of one set of texts or of several; cells that have fewer than 6 in one of them get NaN
+    """
+    result = np.full((len(samples[0]), columns), np.nan)
+    known = ~np.isnan(np.concatenate(samples, axis=1))
+    ends = np.cumsum([sample.shape[1] for sample in samples])[:-1]
+    if known.size:
+        patterns, numbers = np.unique(known, axis=0, return_inverse=True)
+        for number, pattern in enumerate(patterns):
+            texts = np.split(pattern, ends)
+            if min(of_sample.sum() for of_sample in texts) >= FEWEST:
                 cells = np.flatnonzero(numbers.ravel() == number)
-                result[cells] = compute(values[np.ix_(cells, texts)])
+                chosen = zip(samples, texts, strict=True)
+                result[cells] = compute(*(sample[np.ix_(cells, of_sample)] for sample, of_sample in chosen))
     return result
 
 
