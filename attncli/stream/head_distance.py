@@ -30,6 +30,19 @@ def divergence(weights: Tensor, other: Tensor, log_sum: Tensor, other_log_sum: T
     return ((log_sum + other_log_sum) / 2 - torch.xlogy(middle, middle).sum(-1)).clamp_min(0)
 
 
+def divergence_from_mean(weights: Tensor, log_sum: Tensor, real: Tensor) -> Tensor:
+    """Return how far rows are from their mean row, as `attncli explain rows_to_mean` defines it: [...], in nat.
+
+    weights  [..., row, key], each row sums to 1
+    log_sum  [..., row] Σ p ln p
+    real     [..., row] 1 for rows that count, else 0; NaN if none counts
+    """
+    count = real.sum(-1)
+    mean = (weights * real[..., None]).sum(-2, keepdim=True) / count[..., None, None]
+    divergences = divergence(weights, mean, log_sum, torch.xlogy(mean, mean).sum(-1))
+    return (divergences * real).sum(-1) / count
+
+
 class HeadDistances:
     """The distances between all heads of a layer: sqrt(JS), JS the mean over the rows of a text, then the text mean.
 

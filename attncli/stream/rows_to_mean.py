@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Kind, Rows, Selection
-from attncli.stream.head_distance import SampledRows, TextsKey, divergence, sampled_pieces
+from attncli.stream.head_distance import SampledRows, TextsKey, divergence_from_mean, sampled_pieces
 from attncli.stream.protocol import selected
 from attncli.stream.sums import Moments
 
@@ -52,8 +52,5 @@ def _rows_to_mean(pieces: list[SampledRows]) -> Array:
     weights = torch.cat([piece.weights.flatten(1, 2) for piece in wide], dim=1)
     logs = torch.cat([piece.log_sums.flatten(1) for piece in wide], dim=1)
     real = torch.cat([piece.real.flatten(1) for piece in wide], dim=1)
-    count = real.sum(1)
-    mean = (weights * real[..., None]).sum(1, keepdim=True) / count[:, None, None]
-    divergences = divergence(weights, mean, logs, torch.xlogy(mean, mean).sum(-1))
-    values: Array = ((divergences * real).sum(1) / count).cpu().numpy()
+    values: Array = divergence_from_mean(weights, logs, real).cpu().numpy()
     return values

@@ -13,7 +13,8 @@ from attncli.data import Array, Attention, Kind, LayerMaps
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, tokens_in, untracked
 from attncli.errors import UsageError
-from attncli.stream.head_distance import divergence
+from attncli.stream.head_distance import divergence, divergence_from_mean
+from attncli.stream.rows_to_mean import MOST_ROWS
 from attncli.stream.sums import Moments
 
 Tensor = torch.Tensor
@@ -21,7 +22,7 @@ LayerHead = tuple[int, int]
 """The numbers of a layer and of a head in it."""
 States = Mapping[Kind, Array]
 """By stack: `mean_cosine` and `rank_one_distance` of the input and after each layer: [layer + 1, 2]."""
-MOST_ROWS, FEWEST_ROWS = 128, 16
+FEWEST_ROWS = 16
 MOST_CELLS = 1 << 26
 _CELLS_AT_ONCE = 1 << 22
 
@@ -125,10 +126,7 @@ def smoothness(weights: Tensor) -> float:
     It is from 0 (all rows equal) to ln 2 = 0.693 nat; `attncli explain rows_to_mean` shows formula and caveat.
     """
     rows = _HeadRows.of(weights)
-    count = rows.defined.sum()
-    mean = (rows.weights * rows.defined[..., None]).sum((0, 1)) / count
-    divergences = divergence(rows.weights, mean, rows.logs, torch.xlogy(mean, mean).sum())
-    return float((divergences * rows.defined).sum() / count)
+    return float(divergence_from_mean(rows.weights.flatten(0, 1), rows.logs.flatten(), rows.defined.flatten()))
 
 
 def _uniform_weights(layers: Sequence[LayerMaps]) -> Tensor:
