@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -107,8 +108,7 @@ class AttentionCallback(TrainerCallback):
 
         With `every=N`, only steps that are multiples of N are measured, each step once, and on the first process only.
         """
-        rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-        if rank or (isinstance(self._every, int) and step % self._every):
+        if not is_first_process() or (isinstance(self._every, int) and step % self._every):
             return None
         return self._measure(lambda: model, tokenizer, step)
 
@@ -203,15 +203,15 @@ class AttentionCallback(TrainerCallback):
         if self._file is not None:
             self._file.add(measured.events)
         if report is not None:
-            finite = {tag: value for tag, value in measured.events.scalars.items() if value == value}
-            report(finite)
+            report({tag: value for tag, value in measured.events.scalars.items() if math.isfinite(value)})
 
     def _open(self, folder: Callable[[], Path] | None, has_reporters: bool) -> EventFile | None:
         """Return the file that TensorBoard reads; None if there is no folder for it, or no TensorBoard but others."""
-        if self._logdir is None and folder is None:
+        place = folder() if self._logdir is None and folder is not None else self._logdir
+        if place is None:
             return None
         try:
-            return EventFile(self._logdir or (folder or Path)())
+            return EventFile(place)
         except UsageError as error:
             if not has_reporters:
                 raise
@@ -237,6 +237,13 @@ def _observer(
     check_snapshot(options, Request())
     chosen = parse_heads(heads) or (() if heads in ((), [], None) else ("all",))
     return Observer(tuple(parse_texts(texts)), options, chosen, pictures)
+
+
+def is_first_process() -> bool:
+    """Return whether this process measures: the first one of a training by several, or the only one."""
+    # PyTorch can be built without torch.distributed
+    is_one_of_many = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not is_one_of_many or torch.distributed.get_rank() == 0
 
 
 def _checked_every(every: int | str) -> int | str:

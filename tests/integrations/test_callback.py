@@ -21,6 +21,7 @@ from transformers import MambaConfig, MambaForCausalLM, Trainer, TrainerCallback
 import attncli
 from attncli import OutputError, UsageError
 from attncli.integrations import AttentionCallback
+from attncli.integrations.callback import is_first_process
 from attncli.integrations.observer import unchanged_states
 from attncli.models import Loaded
 
@@ -314,6 +315,10 @@ def test_only_the_first_process_measures(
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
     assert callback.log(loaded.model, 1, tokenizer=loaded.tokenizer) is None
+    with monkeypatch.context() as without_distributed:
+        without_distributed.setattr(torch.distributed, "is_available", lambda: False)
+        without_distributed.delattr(torch.distributed, "is_initialized")
+        assert is_first_process()
     other = SimpleNamespace(is_global_zero=False, global_step=1)
     callback.on_validation_end(other, loaded.model)
     assert not (tmp_path / "logs").exists()
