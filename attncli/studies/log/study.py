@@ -82,30 +82,28 @@ class LogStudy(Study["LogSeries"]):
         from attncli.studies.log.series import LogSeries, diverged_note, overlap_note
 
         self.check_texts(execution.texts)
+        measured: list[Checkpoint] = []
         runs: list[Collected] = []
-        measured: dict[Checkpoint, Snapshot] = {}
-        diverged: list[str] = []
+        snapshots: list[Snapshot] = []
         with execution.track("measuring", len(self.checkpoints), "checkpoints") as advance:
             for checkpoint in self.checkpoints:
+                if (found := self._snapshot(execution, checkpoint)) is not None:
+                    run, shown = found
+                    measured.append(checkpoint)
+                    runs.append(run)
+                    snapshots.append(shown)
+                    names = measured[0].name, checkpoint.name
+                    check_same_heads(snapshots[0].heads, shown.heads, names)
+                    check_same_tokens(runs[0].inputs, run.inputs, names)
                 advance(1)
-                found = self._snapshot(execution, checkpoint)
-                if found is None:
-                    diverged.append(checkpoint.name)
-                    continue
-                run, shown = found
-                runs.append(run)
-                measured[checkpoint] = shown
-                names = next(iter(measured)).name, checkpoint.name
-                check_same_heads(next(iter(measured.values())).heads, shown.heads, names)
-                check_same_tokens(runs[0].inputs, run.inputs, names)
+        diverged = [checkpoint.name for checkpoint in self.checkpoints if checkpoint not in measured]
         notes = dict.fromkeys(diverged_note(diverged, len(self.checkpoints)))
-        snapshots = list(measured.values())
         info = replace(merge_infos([run.info for run in runs]), model=execution.arguments["name"])
         notes |= dict.fromkeys(note for shown in snapshots for note in shown.notes)
         notes |= dict.fromkeys(overlap_note(execution.texts, self.held_out))
         if self.held_out and min(len(execution.texts), len(self.held_out)) < FEWEST:
             notes[f"no interval of rigidity_difference: give {FEWEST} texts or more of each set"] = None
-        return replace(runs[0], info=info).with_notes(*notes), LogSeries(tuple(measured), snapshots)
+        return replace(runs[0], info=info).with_notes(*notes), LogSeries(measured, snapshots)
 
     def _snapshot(self, execution: Execution, checkpoint: Checkpoint) -> tuple[Collected, Snapshot] | None:
         """Load a checkpoint and return what it shows; None if parameters are not finite.
