@@ -220,6 +220,6 @@ def diverged_note(names: Sequence[str], checkpoints: int) -> Iterator[str]:
 
 def overlap_note(texts: Sequence[Text], held_out: Sequence[Text]) -> Iterator[str]:
     """Yield a note if held-out texts are among the others, whose maps then explain themselves."""
-    both = len({text.text for text in texts} & {text.text for text in held_out})
+    both = len({*texts} & {*held_out})
     if both:
         yield f"--held-out repeats {counted(both, 'text')} of the others: rigidity_difference is too low"

@@ -68,11 +68,15 @@ class LogStudy(Study["LogSeries"]):
             )
 
     def check_texts(self, texts: Sequence[Text]) -> None:
-        """Raise UsageError if there are too few texts to compare rigidity with that on held-out ones."""
+        """Raise UsageError if the rigidity of these texts cannot be compared with that of held-out ones."""
+        from attncli.engine.paired_tests import check_scipy
+
         if self.held_out and len(texts) < 2:
             raise UsageError(
                 "--held-out compares heads with their map by position in other texts: give several texts, not one"
             )
+        if self.held_out:
+            check_scipy(max(len(texts), len(self.held_out)))
 
     def run(self, execution: Execution) -> tuple[Collected, LogSeries]:
         """Return the run of the first checkpoint over the texts, and the snapshots of all; one model at a time."""
@@ -118,9 +122,13 @@ class LogStudy(Study["LogSeries"]):
         runner = execution.runner if is_loaded else load_runner({**execution.arguments, "name": checkpoint.path})
         if not has_finite_parameters(runner.loaded.model):
             return None
-        texts = (*execution.texts, *self.held_out)
-        if runner.loaded.is_encoder_decoder and any(text.target is None for text in texts):
-            raise UsageError("each checkpoint would read a target that it writes itself: give one with --target")
+        if runner.loaded.is_encoder_decoder:
+            if any(text.target is None for text in execution.texts):
+                raise UsageError("each checkpoint would read a target that it writes itself: give one with --target")
+            if any(text.target is None for text in self.held_out):
+                raise UsageError(
+                    "--held-out has texts without a target, which each checkpoint would write itself: leave it out"
+                )
         own = replace(execution, existing=None, load=lambda: runner, track=untracked)
         try:
             return take_snapshot(own, self.options.measured, checkpoint.step, checkpoint.name, self.held_out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +16,14 @@ import pandas as pd
 import pytest
 
 import attncli
-from attncli.data import Array
+from attncli.data import Array, Text
 from attncli.engine.checkpoints import Checkpoint
 from attncli.errors import ModelError, UsageError
 from attncli.store.tables import table_csv
 from attncli.studies.log import figures
 from attncli.studies.log.report import change_notes
 from attncli.studies.log.result import Snapshot
-from attncli.studies.log.series import LogSeries, changes_table, largest_changes
+from attncli.studies.log.series import LogSeries, changes_table, largest_changes, overlap_note
 from attncli.studies.log.terminal import log_tables
 
 if TYPE_CHECKING:
@@ -110,6 +111,10 @@ def test_python_gives_the_same_log_of_one_model(checkpoints: Path) -> None:
         (("-t", "a b", "--save-maps"), "log keeps no maps"),
         (("--from", "here"), "log runs models on texts: leave out --from"),
         (("-m", "demo:seq2seq", "-t", "a b"), "each checkpoint would read a target that it writes itself"),
+        (
+            ("-m", "demo:seq2seq", "-t", "a b", "-t", "b c", "--target", "x", "--held-out", "some.txt"),
+            "--held-out has texts without a target",
+        ),
         (("-t", "a b", "--held-out", "nowhere.txt"), "no such file: nowhere.txt"),
         (("-t", "a b", "--held-out", "some.txt"), "give several texts, not one"),
         (
@@ -144,6 +149,20 @@ def test_a_checkpoint_that_diverged_is_left_out(run_cli: RunCli, checkpoints: Pa
     done = run_cli("log", "-m", "runs/checkpoint-5", "-t", "a b c")
     assert (done.code, done.err.count("\n")) == (3, 1)
     assert done.err.startswith("error: checkpoint-5: parameters are NaN or infinite")
+
+
+def test_without_scipy_no_model_is_loaded(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("texts.txt").write_text("a b\n" * 6, encoding="utf-8")
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    done = run_cli("log", "-m", "no-model", "-f", "texts.txt", "--held-out", "texts.txt")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert 'intervals and tests need SciPy: pip install "attncli[analyses]"' in done.err
+
+
+def test_texts_are_the_same_if_all_of_their_parts_are() -> None:
+    texts = [Text("a b", "c"), Text("a b"), Text("", messages=({"role": "user", "content": "a"},))]
+    others = [Text("a b", "d"), Text("a b"), Text("", messages=({"role": "user", "content": "b"},))]
+    assert [*overlap_note(texts, others)] == ["--held-out repeats 1 text of the others: rigidity_difference is too low"]
 
 
 def test_texts_in_both_sets_are_counted(run_cli: RunCli, checkpoints: Path) -> None:
