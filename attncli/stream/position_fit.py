@@ -60,10 +60,11 @@ class PositionFit:
 def total_sums(texts: Sequence[PositionSums]) -> PositionSums:
     """Return the sums over some texts, in float64."""
     queries, keys = max(text.queries for text in texts), max(text.keys for text in texts)
-    first = texts[0]
     totals = {}
     for name in ("mass", "cells", "terms"):
-        total = np.zeros((*getattr(first, name).shape[:-1], queries + keys - 1))
+        # all heads may have the same mask in some texts only
+        shape = np.broadcast_shapes(*(getattr(text, name).shape[:-1] for text in texts))
+        total = np.zeros((*shape, queries + keys - 1))
         for text in texts:
             total[..., _offsets(text, queries)] += getattr(text, name)
         totals[name] = total

@@ -99,13 +99,15 @@ class RigiditySink:
 
 def _shares(texts: Sequence[PositionSums], others: Sequence[PositionSums] | None) -> Iterator[list[float]]:
     """Yield for each text the share that P explains, by head; NaN if P can be learned from no text."""
-    if not (len(texts) > 1 if others is None else others):
+    is_known = len(texts) > 1 if others is None else len(others) > 0
+    if not is_known:
         yield from ([np.nan] * len(text.mass) for text in texts)
         return
     total = total_sums(texts if others is None else others)
-    model = None if others is None else fit(total)
+    of_others = None if others is None else fit(total)
     for text in texts:
-        yield explained(text, model or fit(without(total, text))).tolist()
+        model = fit(without(total, text)) if of_others is None else of_others
+        yield explained(text, model).tolist()
 
 
 def _sums(rows: Rows) -> Sums:

@@ -165,8 +165,10 @@ def test_one_text_and_texts_of_one_token_are_undefined() -> None:
     assert of_maps(maps).result().mean() == pytest.approx(values[:, 1:].mean(1))
 
 
-def test_heads_with_different_masks_have_their_own_cells() -> None:
-    maps = [random_map(seed, 2, 6 + seed, 6 + seed) for seed in range(3)]
+@pytest.mark.parametrize("first", ["all", "causal"])
+def test_heads_with_different_masks_have_their_own_cells(first: str) -> None:
+    """With `causal` the heads have the same mask in the first text, and different ones in the others."""
+    maps = [random_map(seed, 2, 6 + seed, 6 + seed, "all" if seed else first) for seed in range(3)]
     sink = RigiditySink()
     for number, text in enumerate(maps):
         n = len(text.visible)
