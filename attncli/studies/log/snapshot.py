@@ -69,7 +69,9 @@ def snapshot(
 
 def has_finite_parameters(model: nn.Module) -> bool:
     """Return whether no parameter of a model is NaN or infinite."""
-    return all(bool(parameter.isfinite().all()) for parameter in model.parameters() if parameter.is_floating_point())
+    # PyTorch cannot say it of numbers of 8 bits
+    values = (part.float() if part.element_size() == 1 else part for part in model.parameters())
+    return all(bool(part.isfinite().all()) for part in values)
 
 
 def check_snapshot(options: SnapshotOptions, request: Request) -> None:

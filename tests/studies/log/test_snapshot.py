@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import attncli
 from attncli.errors import ModelError, UsageError
 from attncli.models.loading import load
 from attncli.studies.log.options import SnapshotOptions
 from attncli.studies.log.result import Snapshot
-from attncli.studies.log.snapshot import snapshot
+from attncli.studies.log.snapshot import has_finite_parameters, snapshot
 
 TEXTS = ["The cat sat on the mat because it was warm.", "The animal didn't cross the street."]
 SMALL = SnapshotOptions(("entropy_normalized", "distance"), probe_length=6, sequences=1)
@@ -97,6 +98,15 @@ def test_a_probe_that_is_too_long_is_left_out_with_a_note(decoder: attncli.Model
     assert shown.scores == ()
     assert shown.notes[-1].startswith("no probe of repeated tokens: ")
     assert ": pass --probe-length " in shown.notes[-1]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.uint8])
+def test_parameters_of_each_dtype_can_be_finite(dtype: torch.dtype) -> None:
+    values = torch.tensor([1.0, 2.0])
+    assert has_finite_parameters(nn.ParameterList([nn.Parameter(values.to(dtype), requires_grad=False)]))
+    if dtype.is_floating_point:
+        values[1] = float("nan")
+        assert not has_finite_parameters(nn.ParameterList([nn.Parameter(values.to(dtype), requires_grad=False)]))
 
 
 def test_a_model_with_nan_weights_is_one_line(decoder: attncli.Model) -> None:
