@@ -141,7 +141,7 @@ class CheckStudy(Study["CheckRun"]):
         checker = Checker(self.rules, prepared, execution.texts, rule, recorded)
         if recorded is not None:
             check_same(recorded, info, reading)
-        trends = TrendMeasures.of_file(self.rules, prepared, execution.texts)
+        trends = TrendMeasures(self.rules, prepared, execution.texts)
         run = execution.run_pass(prepared, [*checker.sinks, *trends.sinks])
         probe, without_probe = self._probe(execution, checker.probes or trends.probes)
         series = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Self
 
 import numpy as np
 
@@ -29,15 +28,15 @@ AtCheckpoint = tuple[Sequence[BoundTrend], Sequence[Array]]
 
 
 class TrendMeasures:
-    """The measures of trends at one checkpoint.
+    """The measures of the trends of a file at one checkpoint.
 
     bound   the rules with their heads and texts
     probes  whether any of them is about repeated random tokens
     """
 
-    def __init__(
-        self, rules: Sequence[TrendRule], prepared: Pass, texts: Sequence[Text], measured: TextIndices
-    ) -> None:
+    def __init__(self, file: RuleFile, prepared: Pass, texts: Sequence[Text]) -> None:
+        rules = [rule for rule in file.rules if isinstance(rule, TrendRule)]
+        measured = tuple(range(len(file.texts)))
         binder = Binder(prepared.heads, texts, prepared.inputs, prepared.loaded.name)
         self.bound: list[BoundTrend] = [binder.measure(rule, measured) for rule in rules]
         self.probes = any(map(needs_probe, rules))
@@ -46,12 +45,6 @@ class TrendMeasures:
         self._measure = Measure(declared, per_text=True, heads=prepared.heads)
         self._rigidity = RigiditySink()
         self._measures, self._compares = bool(declared), any(rule.metric == RIGIDITY for rule in rules)
-
-    @classmethod
-    def of_file(cls, file: RuleFile, prepared: Pass, texts: Sequence[Text]) -> Self:
-        """Return the measures of the rules of a file."""
-        rules = [rule for rule in file.rules if isinstance(rule, TrendRule)]
-        return cls(rules, prepared, texts, tuple(range(len(file.texts))))
 
     @property
     def sinks(self) -> list[Sink]:
@@ -115,7 +108,7 @@ def earlier_checkpoints(
 
 def _measured(execution: Execution, file: RuleFile) -> AtCheckpoint:
     prepared = prepared_pass(execution)
-    trends = TrendMeasures.of_file(file, prepared, execution.texts)
+    trends = TrendMeasures(file, prepared, execution.texts)
     if trends.sinks:
         prepared.gather(more=trends.sinks, texts=execution.texts)
     return trends.bound, trends.values(run_probe(execution) if trends.probes else None)

@@ -52,8 +52,9 @@ def _changes(series: LogSeries) -> Table:
 
     names = ["number", "head", "between"]
     table = blank_table("largest change between neighbouring checkpoints", names, ["before", "after", "of its range"])
-    kinds = {change.kind for change in largest_changes(series)}
-    for change in largest_changes(series):
+    changes = list(largest_changes(series))
+    kinds = {change.kind for change in changes}
+    for change in changes:
         head = f"{change.kind} {change.name}" if len(kinds) > 1 else change.name
         between = f"{escaped(change.first.label)} and {escaped(change.second.label)}"
         numbers = [three_digits(change.before), three_digits(change.after), f"{change.share_of_range:.0%}"]
