@@ -111,10 +111,6 @@ def test_python_gives_the_same_log_of_one_model(checkpoints: Path) -> None:
         (("-t", "a b", "--save-maps"), "log keeps no maps"),
         (("--from", "here"), "log runs models on texts: leave out --from"),
         (("-m", "demo:seq2seq", "-t", "a b"), "each checkpoint would read a target that it writes itself"),
-        (
-            ("-m", "demo:seq2seq", "-t", "a b", "-t", "b c", "--target", "x", "--held-out", "some.txt"),
-            "--held-out has texts without a target",
-        ),
         (("-t", "a b", "--held-out", "nowhere.txt"), "no such file: nowhere.txt"),
         (("-t", "a b", "--held-out", "some.txt"), "give several texts, not one"),
         (
@@ -157,6 +153,12 @@ def test_without_scipy_no_model_is_loaded(run_cli: RunCli, monkeypatch: pytest.M
     done = run_cli("log", "-m", "no-model", "-f", "texts.txt", "--held-out", "texts.txt")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert 'intervals and tests need SciPy: pip install "attncli[analyses]"' in done.err
+
+
+def test_held_out_texts_of_an_encoder_decoder_need_targets() -> None:
+    texts = [Text("The cat sat.", target="Die Katze."), Text("A dog ran.", target="Ein Hund.")]
+    with pytest.raises(UsageError, match="--held-out has texts without a target"):
+        attncli.log("demo:seq2seq", texts, held_out="It rained.")
 
 
 def test_texts_are_the_same_if_all_of_their_parts_are() -> None:
