@@ -5,9 +5,7 @@ from functools import partial
 import numpy as np
 
 from attncli.data import Array
-from attncli.engine.paired_tests import CELLS, FLIPS, SEED, by_pattern, percentile_interval
-
-_TIE = 1e-12  # relative rounding error of equal means
+from attncli.engine.paired_tests import CELLS, FLIPS, SEED, by_pattern, load_scipy, percentile_interval
 
 
 def difference_intervals(a: Array, b: Array, confidence: float = 0.95) -> Array:
@@ -24,26 +22,27 @@ def difference_intervals(a: Array, b: Array, confidence: float = 0.95) -> Array:
 def label_permutation(a: Array, b: Array) -> Array:
     """Return the p-value of the difference of the means; the null hypothesis is that both sets are of one kind.
 
-    Formula   (1 + number of the 9999 seeded ways to deal the texts out to two sets of these sizes for which |mean of a
-              - mean of b| is at least the observed one) / 10000
+    Formula   share of all ways to deal the texts out to two sets of these sizes (of 9999 seeded ones and the given one,
+              if there are more) for which |mean of a - mean of b| is at least the observed one
     Axes      values [cell, text] of both → [cell]
     Undefined NaN if fewer than 6 texts of a or of b have a value
     Caveat    Assumes that texts are independent. Sets of other kinds of texts differ too, whatever the model learned.
-    Source    Fisher 1935; Phipson & Smyth 2010, "Permutation P-values Should Never Be Zero"
+    Source    Fisher 1935; Phipson & Smyth 2010, "Permutation P-values Should Never Be Zero";
+              scipy.stats.permutation_test
     """
 
     def p_values(x: Array, y: Array) -> Array:
-        values, count = np.concatenate([x, y], axis=1), x.shape[1]
-        values = values - values.mean(1, keepdims=True)
-        # the values sum to 0, so the mean of b follows from that of a
-        observed = np.abs(values[:, :count].sum(1)) - _TIE
-        rng, hits = np.random.default_rng(SEED), np.zeros(len(values))
-        step = max(1, CELLS // (values.shape[0] + values.shape[1]))
-        for start in range(0, FLIPS, step):
-            order = np.argsort(rng.random((min(step, FLIPS - start), values.shape[1])), axis=1)
-            sums = (order < count).astype(float) @ values.T
-            hits += (np.abs(sums) >= observed).sum(0)
-        return ((1 + hits) / (1 + FLIPS))[:, None]
+        found = load_scipy().permutation_test(
+            (x, y),
+            lambda *sets, axis: np.abs(_difference(*sets, axis=axis)),
+            alternative="greater",
+            axis=-1,
+            vectorized=True,
+            n_resamples=FLIPS,
+            batch=max(1, CELLS // (x.size + y.size)),
+            rng=np.random.default_rng(SEED),
+        )
+        return np.asarray(found.pvalue)[:, None]
 
     return np.asarray(by_pattern([a, b], p_values, 1)[:, 0])
 
