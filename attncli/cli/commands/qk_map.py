@@ -12,7 +12,7 @@ def qk_map(common: CommonOptions, options: QueryKeyMapOptions, pictures: Picture
     Samples query and key vectors from many texts, and moves and scales them without a change of attention, so that a
     query is near the keys that it attends to (AttentionViz, Yeh et al. 2023). Two numbers say for each head how true
     its map is: the rank correlation of nearness with attention weight, and the share of queries whose strongest key
-    is among their 10 nearest. Beside them stand all dimensions, and random points.
+    is among their 10 nearest. Both are also given for vectors of all dimensions, and for random points.
 
     Writes qk-map.json, qk-map.csv with a row per head, qk-map.html, a page without a network on which maps are zoomed,
     searched and selected from, and pictures: qk-map.png with all heads, or the map of one head for --layer 3 --head 5.

@@ -130,7 +130,7 @@ def _sampled(result: QueryKeyMap, group: HeadMaps) -> str:
 
 
 def _quality(group: HeadMaps, row: int) -> tuple[str, ...]:
-    """Return how true the map of a head is, with all dimensions and chance beside it, in up to two lines."""
+    """Return a line for each known number of the map of a head, with its values in all dimensions and by chance."""
     near, near_all, random, top, top_all, chance = (float(values[row]) for values in group.quality.values())
     lines = {
         f"nearness and attention weight: rank correlation {near:.2f} "

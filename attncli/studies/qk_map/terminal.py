@@ -15,7 +15,7 @@ _MOST_ROWS = 12
 
 
 def heads_table(result: QueryKeyMap, kinds: KindNames = KNOWN) -> Table:
-    """Return a table of the heads with the truest maps, with all dimensions and random points beside them."""
+    """Return a table of the heads with the truest maps: their numbers, also in all dimensions and by chance."""
     from rich.text import Text
 
     columns = result.table()
