@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from attncli.data import KINDS, Array, Input, Kind, Tokens
-from attncli.data.surfaces import token_columns, token_texts
+from attncli.data.surfaces import token_texts
 from attncli.studies.qk_map.result import TYPES, MapTokens
 
 TOKENS_IN_TURN = 128
@@ -65,29 +65,40 @@ def sample_tokens(inputs: Sequence[Input], kind: Kind, vectors: int, seed: int, 
     """
     counts = vectors - vectors // 2, vectors // 2
     order = np.random.default_rng([seed, KINDS.index(kind)]).permutation(len(inputs))
-    columns = []
+    columns: list[tuple[Array, Array, list[str], Array]] = []
     for side, count in enumerate(counts):
         random = np.random.default_rng([seed, KINDS.index(kind), side])
         sides = [text.sides(kind)[side] for text in inputs]
         kept = [np.flatnonzero(~tokens.special) if drop_special else np.arange(len(tokens)) for tokens in sides]
-        known = {
-            "text": [np.full(len(own), text.index) for text, own in zip(inputs, kept, strict=True)],
-            "position": kept,
-            "token": [token_columns(tokens)[0][own] for tokens, own in zip(sides, kept, strict=True)],
-            "type": [token_types(tokens)[own] for tokens, own in zip(sides, kept, strict=True)],
-        }
-        of_side = {name: np.concatenate(parts) for name, parts in known.items()}
-        chosen = np.sort(_in_turns([len(own) for own in kept], order, random)[:count])
-        columns.append({name: column[chosen] for name, column in of_side.items()})
-    both = {name: np.concatenate([of_side[name] for of_side in columns]) for name in columns[0]}
+        lengths = [len(positions) for positions in kept]
+        chosen = np.sort(_in_turns(lengths, order, random)[:count])
+        row, position = np.repeat(np.arange(len(inputs)), lengths)[chosen], np.concatenate(kept)[chosen]
+        columns.append((row, position, *_texts_and_types(sides, row, position)))
+    rows, positions, texts, types = zip(*columns, strict=True)
+    index = np.array([text.index for text in inputs], np.int32)
     tokens = MapTokens(
-        both["text"].astype(np.int32),
-        both["position"].astype(np.int32),
-        tuple(both["token"].tolist()),
-        both["type"].astype(np.int8),
-        len(columns[0]["text"]),
+        index[np.concatenate(rows)],
+        np.concatenate(positions).astype(np.int32),
+        tuple(texts[0] + texts[1]),
+        np.concatenate(types).astype(np.int8),
+        len(rows[0]),
     )
-    return Sample(tokens, _pairs(columns[0]["text"], columns[1]["text"], seed))
+    return Sample(tokens, _pairs(*rows, seed))
+
+
+def _texts_and_types(sides: Sequence[Tokens], rows: Array, positions: Array) -> tuple[list[str], Array]:
+    """Return the text of some tokens as written, and their types; only texts with such tokens are read.
+
+    rows  [token] index into `sides`, ascending
+    """
+    texts: list[str] = []
+    types = [np.zeros(0, np.int64)]
+    numbers, starts = np.unique(rows, return_index=True)
+    for number, own in zip(numbers.tolist(), np.split(positions, starts)[1:], strict=True):
+        written = token_texts(sides[number])
+        texts += [written[position] for position in own.tolist()]
+        types.append(token_types(sides[number], written)[own])
+    return texts, np.concatenate(types)
 
 
 def _in_turns(lengths: Sequence[int], order: Array, random: np.random.Generator) -> Array:
@@ -114,11 +125,11 @@ def _pairs(query_text: Array, key_text: Array, seed: int) -> Array:
     return pairs
 
 
-def token_types(tokens: Tokens) -> Array:
-    """Return [token] what each token is, as an index into `TYPES`."""
+def token_types(tokens: Tokens, texts: Sequence[str]) -> Array:
+    """Return [token] what each token is, as an index into `TYPES`; `texts` are its tokens as written."""
     words = tokens.words
     continued = np.concatenate([[False], (words[1:] == words[:-1]) & (words[1:] >= 0)])[: len(tokens)]
-    bare = np.array([not any(map(str.isalnum, text)) for text in token_texts(tokens)], dtype=bool)
+    bare = np.array([not any(map(str.isalnum, text)) for text in texts], dtype=bool)
     types = np.where(continued, TYPES.index("piece"), TYPES.index("word"))
     types[bare] = TYPES.index("punctuation")
     types[tokens.special] = TYPES.index("special")
