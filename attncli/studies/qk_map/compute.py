@@ -140,7 +140,9 @@ class SampleVectors:
         if self._drop:
             visible = visible & ~rows.visibility.special_keys[entry]
             weights = weights.masked_fill(~visible, 0)
-            weights = weights / weights.sum(-1, keepdim=True, dtype=torch.float64).clamp_min(1e-12)
+            remaining = weights.sum(-1, keepdim=True, dtype=torch.float64)
+            weights = weights / torch.where(remaining > 0, remaining, 1.0)
+            visible = visible & (remaining > 0)  # a row that attends to special tokens alone is undefined
         heads = np.array([layer.heads.index(head) for head in rows.heads])[:, None]
         shape = (*weights.shape[:2], -1)
         columns = sampled.columns.expand(*shape)
