@@ -78,7 +78,7 @@ def test_a_step_of_a_file_finds_what_the_command_alone_finds(run_tables: RunCli)
         (("-t", TEXT, "--method", "tsn"), 2, "did you mean 'tsne'"),
         (("-t", TEXT, "--color", "sides"), 2, "did you mean 'side'"),
         (("-t", TEXT, "--capture", "eager"), 2, "--capture eager does not capture: use --capture auto"),
-        (("--from", "maps.npy"), 2, "a saved run has no query and key vectors"),
+        (("--from", "maps.npy"), 2, "give --model and a text, not a saved run or --module"),
         (("-t", TEXT, "--words"), 2, "leave out --aggregate, --aggregate-layers and --words"),
     ],
 )

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from attncli.engine.checks import check_at_least, check_choice
 from attncli.engine.report import Formats, Report
 from attncli.engine.study import Study
-from attncli.errors import ModelError, UsageError, did_you_mean
+from attncli.errors import ModelError, UsageError
 from attncli.studies.qk_map.options import QueryKeyMapOptions
 from attncli.vocabulary import MAP_COLOURS, MAP_METHODS, PAGE_FORMATS, PICTURE_FORMATS, TABLE_FORMATS
 
@@ -34,14 +35,11 @@ class QueryKeyMapStudy(Study["QueryKeyMap"]):
     def check(self, request: Request) -> None:
         from attncli.studies.qk_map.projection import LEAST_VECTORS, check_installed
 
-        for name, choices in {"method": MAP_METHODS, "color": MAP_COLOURS}.items():
-            value = getattr(self.options, name)
-            if value not in choices:
-                raise UsageError(f"unknown --{name} '{str(value)[:60]}': {did_you_mean(str(value), choices)}")
-        for name, least in {"seed": 0, "vectors": LEAST_VECTORS[self.options.method]}.items():
-            value = getattr(self.options, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise UsageError(f"expected --{name} to be a number from {least} up, got {value!r:.60}")
+        options = vars(self.options)
+        check_choice(options, "method", MAP_METHODS)
+        check_choice(options, "color", MAP_COLOURS)
+        check_at_least(options, "seed", 0, optional=False)
+        check_at_least(options, "vectors", LEAST_VECTORS[self.options.method], optional=False)
         if request.by == "norm":
             raise UsageError("qk-map compares vectors with attention weights: leave out by='norm'")
         if request.combined or request.words:
@@ -57,7 +55,8 @@ class QueryKeyMapStudy(Study["QueryKeyMap"]):
         """Return the run, and the maps of all heads that have vectors."""
         if not execution.has_model:
             raise UsageError(
-                "a saved run has no query and key vectors, and --module is not read: give --model and a text"
+                "qk-map samples query and key vectors while a model reads texts: give --model and a text, not a saved "
+                "run or --module"
             )
         from attncli.engine.measuring import missing_vectors_notes
         from attncli.studies.qk_map.compute import SampleVectors
