@@ -9,13 +9,13 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
 import attncli
 from attncli.data import RunInfo
-from attncli.studies.qk_map.page import html_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 IT = "The animal didn't cross the street because it was too tired."
@@ -67,7 +67,7 @@ def save_views(browser: Browser) -> None:
 def save_qk_map(browser: Browser) -> None:
     """Save the pictures of the page of queries and keys, without special tokens, which most heads attend to."""
     result = minilm().qk_map(QK_TEXTS, special="drop")
-    html = html_page(result, RunInfo("all-MiniLM-L6-v2", cls="BertModel", dtype="float32"))
+    html = replace(result, info=RunInfo("all-MiniLM-L6-v2", cls="BertModel", dtype="float32")).view().html
     save(browser, html, QK_SCREENS, "qk-map")
 
 

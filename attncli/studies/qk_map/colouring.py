@@ -9,7 +9,8 @@ import numpy as np
 
 from attncli.data import Array, Kind
 from attncli.plotting.colours import palette
-from attncli.studies.qk_map.result import SIDES, TYPES, HeadMaps, QueryKeyMap
+from attncli.studies.qk_map.head_maps import SIDES, TYPES, HeadMaps
+from attncli.studies.qk_map.result import QueryKeyMap
 
 # of Okabe & Ito 2008, which colour-blind people can tell apart
 SIDE_COLOURS = ("#D55E00", "#0072B2")

@@ -10,7 +10,7 @@ import torch
 
 from attncli.data import Array, Input, Kind, Rows, ScoreParts, Selection, kind_order
 from attncli.stream.protocol import selected
-from attncli.studies.qk_map.result import STRONGEST
+from attncli.studies.qk_map.head_maps import STRONGEST
 from attncli.studies.qk_map.sampling import Sample, positions_without_special, sample_tokens
 
 LayerKey = tuple[Kind, int]

@@ -24,7 +24,8 @@ from attncli.plotting.colours import colour_map
 from attncli.plotting.layout import BAR_ROOM, EDGE, FigureLayout, Header
 from attncli.plotting.text import DPI, FAINT, INK, SMALL, SUBTITLE, measure, style, text_widths, with_fixed_style
 from attncli.studies.qk_map.colouring import Colouring, ColourScale, colouring
-from attncli.studies.qk_map.result import FAIR, METHODS, NEAREST, HeadMaps, QueryKeyMap
+from attncli.studies.qk_map.head_maps import FAIR, METHODS, NEAREST, HeadMaps
+from attncli.studies.qk_map.result import QueryKeyMap
 
 READING = "a point is the query or the key of a token: where the map is true, a query is near the keys it attends to"
 _SIDE = 900

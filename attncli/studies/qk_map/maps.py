@@ -6,16 +6,18 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from attncli.data import Array, Input, Kind
+from attncli.data import Array, Kind
+from attncli.engine.collected import Collected
 from attncli.engine.memory import allowed_memory, format_size
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track
 from attncli.errors import ModelError, UsageError
 from attncli.studies.qk_map import quality
 from attncli.studies.qk_map.compute import LayerKey, LayerVectors
+from attncli.studies.qk_map.head_maps import STRONGEST, HeadMaps
 from attncli.studies.qk_map.options import QueryKeyMapOptions
 from attncli.studies.qk_map.projection import LEAST_VECTORS, move_and_scale, project
-from attncli.studies.qk_map.result import STRONGEST, HeadMaps, QueryKeyMap
+from attncli.studies.qk_map.result import QueryKeyMap
 from attncli.studies.qk_map.sampling import Sample
 
 Samples = Mapping[Kind, Sample]
@@ -47,13 +49,13 @@ def check_memory(prepared: Pass, samples: Samples, options: QueryKeyMapOptions) 
 
 
 def map_heads(
-    inputs: Sequence[Input],
+    run: Collected,
     samples: Samples,
     layers: Mapping[LayerKey, LayerVectors],
     options: QueryKeyMapOptions,
     track: Track,
 ) -> QueryKeyMap:
-    """Return the maps of all heads of these layers; raise ModelError if a vector is not finite."""
+    """Return the maps of all heads of these layers of a run; raise ModelError if a vector is not finite."""
     groups = {}
     heads = sum(len(layer.heads) for layer in layers.values())
     with track("projecting", heads, "heads") as advance:
@@ -64,7 +66,7 @@ def map_heads(
                     maps.append(_map_head(kind, number, layer, index, sample, options))
                     advance(1)
             groups[kind] = _joined(sample, maps)
-    return QueryKeyMap(tuple(inputs), groups, options, _score_notes(layers.values()))
+    return QueryKeyMap(run.info, run.inputs, groups, options, _score_notes(layers.values()))
 
 
 def _score_notes(layers: Collection[LayerVectors]) -> tuple[str, ...]:

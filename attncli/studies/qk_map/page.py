@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from attncli.data import Kind, RunInfo
+from attncli.data import Input, Kind, RunInfo
 from attncli.page import HeadQuality, KindPoints, LayerPoints, QkPageContent, QualityNumber, qk_page_html
-from attncli.studies.qk_map.result import METHODS, NEAREST, TYPES, HeadMaps, QueryKeyMap
+from attncli.studies.qk_map.head_maps import METHODS, NEAREST, TYPES, HeadMaps
+from attncli.studies.qk_map.options import QueryKeyMapOptions
 
 NUMBER_NAMES = {
     "correlation": "rank correlation of weight and nearness",
@@ -17,11 +18,12 @@ NUMBER_NAMES = {
 """Names of the numbers that say how true a map is; each has others of all dimensions, and by chance."""
 
 
-def html_page(result: QueryKeyMap, info: RunInfo) -> str:
-    """Return the page of a result as one HTML document."""
-    kinds = [_kind_points(kind, group) for kind, group in result.groups.items()]
-    method = METHODS[result.options.method]
-    return qk_page_html(QkPageContent(info, result.inputs, kinds, TYPES, method, result.options.color))
+def html_page(
+    info: RunInfo, inputs: Sequence[Input], groups: Mapping[Kind, HeadMaps], options: QueryKeyMapOptions
+) -> str:
+    """Return the page of the maps of all kinds of attention as one HTML document."""
+    kinds = [_kind_points(kind, group) for kind, group in groups.items()]
+    return qk_page_html(QkPageContent(info, inputs, kinds, TYPES, METHODS[options.method], options.color))
 
 
 def _kind_points(kind: Kind, group: HeadMaps) -> KindPoints:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from attncli.data import Array
+from attncli.studies.qk_map.head_maps import NEAREST
 from attncli.studies.qk_map.projection import unit_vectors
-from attncli.studies.qk_map.result import NEAREST
 from attncli.studies.qk_map.sampling import Sample
 
 RANDOM_MAPS = 5

@@ -10,7 +10,8 @@ from attncli.data import Array
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report, Table
 from attncli.store.tables import defined_columns, document_head, records
-from attncli.studies.qk_map.result import FAIR, GOOD, QueryKeyMap
+from attncli.studies.qk_map.head_maps import FAIR, GOOD
+from attncli.studies.qk_map.result import QueryKeyMap
 
 Columns = Mapping[str, Array]
 WHOLE_TABLES = ("parquet", "jsonl")
@@ -54,9 +55,8 @@ def _drawings(result: QueryKeyMap, run: Collected) -> Iterator[Drawing]:
     """Yield the page with all maps; then a picture for each kind of attention: all heads, or the only one."""
     # imported here: matplotlib takes long to load
     from attncli.studies.qk_map import figures
-    from attncli.studies.qk_map.page import html_page
 
-    yield Drawing("qk-map", html=lambda: html_page(result, run.info))
+    yield Drawing("qk-map", html=lambda: result.view().html)
     for kind, group in result.groups.items():
         name = f"{kind}-qk-map" if len(result.groups) > 1 else "qk-map"
         draw = figures.draw_head if len(group.heads) == 1 else figures.draw_heads

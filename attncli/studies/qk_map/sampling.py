@@ -9,7 +9,7 @@ import numpy as np
 
 from attncli.data import KINDS, Array, Input, Kind, Tokens
 from attncli.data.surfaces import token_texts
-from attncli.studies.qk_map.result import TYPES, MapTokens
+from attncli.studies.qk_map.head_maps import TYPES, MapTokens
 
 TOKENS_IN_TURN = 128
 """Tokens of a text that are drawn before those of the next text: long texts do not fill a map alone."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from attncli.engine.checks import check_at_least, check_choice
@@ -70,8 +70,9 @@ class QueryKeyMapStudy(Study["QueryKeyMap"]):
         run = execution.run_pass(prepared, [sink])
         samples, layers = sink.result()
         _check_vectors(prepared, layers)
-        result = map_heads(run.inputs, samples, layers, options, execution.track)
-        return run.with_notes(*missing_vectors_notes(prepared.heads, layers), *result.notes), result
+        result = map_heads(run, samples, layers, options, execution.track)
+        run = run.with_notes(*missing_vectors_notes(prepared.heads, layers), *result.notes)
+        return run, replace(result, info=run.info)
 
     def report(self, result: QueryKeyMap, run: Collected) -> Report:
         from attncli.studies.qk_map.report import query_key_map_report

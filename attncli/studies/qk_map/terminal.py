@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attncli.data.kinds import KNOWN, KindNames
-from attncli.studies.qk_map.result import NEAREST, QueryKeyMap
+from attncli.studies.qk_map.head_maps import NEAREST
+from attncli.studies.qk_map.result import QueryKeyMap
 from attncli.terminal import add_row, blank_table, three_digits
 
 if TYPE_CHECKING:

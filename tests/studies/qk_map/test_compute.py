@@ -15,10 +15,11 @@ from attncli.engine.progress import untracked
 from attncli.engine.request import Request
 from attncli.inputs.texts import parse_texts
 from attncli.studies.qk_map.compute import SampleVectors
+from attncli.studies.qk_map.head_maps import NEAREST, TYPES
 from attncli.studies.qk_map.maps import map_heads
 from attncli.studies.qk_map.options import QueryKeyMapOptions
 from attncli.studies.qk_map.projection import unit_vectors
-from attncli.studies.qk_map.result import NEAREST, TYPES, QueryKeyMap
+from attncli.studies.qk_map.result import QueryKeyMap
 
 TEXTS = ["The cat sat on the mat because it was warm.", "A dog ran home.", "My king went to the old city, but not you."]
 
@@ -189,11 +190,11 @@ def test_types_of_tokens(results: dict[str, QueryKeyMap]) -> None:
 def test_vectors_that_are_not_finite_are_refused(models: dict[str, attncli.Model]) -> None:
     prepared = models["encoder"].prepare(parse_texts(TEXTS), Request.of({"metrics": "entropy", "layer": 0}))
     sink = SampleVectors(prepared.inputs, prepared.heads, 60, 0, False)
-    prepared.gather(more=[sink])
+    run = prepared.gather(more=[sink])
     samples, layers = sink.result()
     layers["encoder", 0].keys[2, 3, 1] = np.nan
     with pytest.raises(ModelError, match=r"encoder head 0\.2 is refused: its query and key vectors are not finite"):
-        map_heads((), samples, layers, QueryKeyMapOptions(), untracked)
+        map_heads(run, samples, layers, QueryKeyMapOptions(), untracked)
 
 
 def test_a_model_without_vectors_is_refused(models: dict[str, attncli.Model], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,13 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from pictures import faults, words
 
+from attncli.data import RunInfo
 from attncli.studies.qk_map import figures
 from attncli.studies.qk_map.colouring import SIDE_COLOURS, colouring
+from attncli.studies.qk_map.head_maps import HeadMaps, MapTokens
 from attncli.studies.qk_map.options import QueryKeyMapOptions
 from attncli.studies.qk_map.quality import QUALITY
-from attncli.studies.qk_map.result import HeadMaps, MapTokens, QueryKeyMap
+from attncli.studies.qk_map.result import QueryKeyMap
 
 RANDOM = np.random.default_rng(0)
 
@@ -32,7 +34,7 @@ def made(
     points, norms = RANDOM.normal(size=(len(heads), count, 2)), 1 + RANDOM.random((len(heads), count))
     empty = np.zeros((len(heads), count // 2, 8))
     group = HeadMaps(tokens, layers, numbers, points, norms, (), np.ones(len(heads)), empty.astype(int), empty, quality)
-    return QueryKeyMap((), {"encoder": group}, QueryKeyMapOptions(color=color))
+    return QueryKeyMap(RunInfo("made"), (), {"encoder": group}, QueryKeyMapOptions(color=color))
 
 
 def points_of(figure: Figure) -> list[PathCollection]:

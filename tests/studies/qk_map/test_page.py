@@ -7,10 +7,8 @@ import pytest
 from page import Read
 
 import attncli
-from attncli.data import RunInfo
 from attncli.data.labels import labels
 from attncli.data.surfaces import token_texts
-from attncli.studies.qk_map.page import html_page
 from attncli.studies.qk_map.result import QueryKeyMap
 
 SCHEMA = "qk-map.schema.json"
@@ -25,7 +23,7 @@ def result() -> QueryKeyMap:
 
 @pytest.fixture(scope="module")
 def read(result: QueryKeyMap) -> Read:
-    return Read(html_page(result, RunInfo("demo")), SCHEMA)
+    return Read(result.view().html, SCHEMA)
 
 
 def test_every_point_is_its_token(result: QueryKeyMap, read: Read) -> None:

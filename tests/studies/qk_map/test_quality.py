@@ -8,8 +8,8 @@ from scipy import stats
 from sklearn import decomposition
 
 from attncli.studies.qk_map import quality
+from attncli.studies.qk_map.head_maps import NEAREST, verdict
 from attncli.studies.qk_map.projection import move_and_scale, pca_points, project, unit_vectors
-from attncli.studies.qk_map.result import NEAREST, verdict
 
 RANDOM = np.random.default_rng(0)
 
