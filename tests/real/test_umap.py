@@ -19,6 +19,6 @@ def test_umap_is_seeded_and_keeps_near_vectors_near(monkeypatch: pytest.MonkeyPa
     check_installed("umap")
     vectors = np.eye(4)[np.arange(48) % 4] + np.random.default_rng(0).normal(size=(48, 4)) * 0.02
     points = project(vectors, "umap", 0)
-    assert points == pytest.approx(project(vectors, "umap", 0))
+    assert points == pytest.approx(project(vectors, "umap", 2**32))
     nearest = np.linalg.norm(points[:, None] - points, axis=-1) + np.diag(np.full(48, np.inf))
     assert (nearest.argmin(1) % 4 == np.arange(48) % 4).mean() > 0.9

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,8 @@ from attncli.data import Array
 from attncli.errors import UsageError
 
 PERPLEXITY, NEIGHBOURS = 30, 15
+_SEEDS = 2**32
+"""Number of seeds of umap."""
 LEAST_VECTORS = {"pca": 3, "tsne": 12, "umap": 12}
 """Least numbers of vectors of a head."""
 
@@ -57,18 +58,18 @@ def project(vectors: Array, method: str, seed: int) -> Array:
         return points
     spread = points[:, 0].std()
     start = (points / (spread if spread > 0 else 1.0)).astype(np.float32)
-    options: dict[str, Any] = {"metric": "cosine", "random_state": seed}
     if method == "tsne":
         from sklearn import manifold
 
         perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
-        return np.asarray(manifold.TSNE(init=1e-4 * start, perplexity=perplexity, **options).fit_transform(directions))
+        made = manifold.TSNE(init=1e-4 * start, perplexity=perplexity, metric="cosine")
+        return np.asarray(made.fit_transform(directions))
     with warnings.catch_warnings():  # of packages that it can do without, and of small samples
         warnings.simplefilter("ignore")
         import umap
 
         neighbours = min(NEIGHBOURS, len(vectors) - 1)
-        made = umap.UMAP(init=10 * start, n_neighbors=neighbours, n_jobs=1, **options)
+        made = umap.UMAP(init=10 * start, n_neighbors=neighbours, metric="cosine", random_state=seed % _SEEDS, n_jobs=1)
         return np.asarray(made.fit_transform(directions))
 
 

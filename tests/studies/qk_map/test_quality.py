@@ -106,10 +106,10 @@ def test_both_sides_are_as_long_on_average_before_they_are_moved() -> None:
     assert np.linalg.norm(moved, axis=1).mean() == pytest.approx(0.5 * np.sqrt(lengths[0] * lengths[1]))
 
 
-def test_tsne_is_seeded_and_keeps_near_vectors_near() -> None:
+def test_tsne_gives_the_same_map_for_any_seed_and_keeps_near_vectors_near() -> None:
     centres = np.eye(4)[np.arange(40) % 4]
     vectors = centres + RANDOM.normal(size=(40, 4)) * 0.02
     points = project(vectors, "tsne", 0)
-    assert points == pytest.approx(project(vectors, "tsne", 0))
+    assert points == pytest.approx(project(vectors, "tsne", 2**40))  # no seed of NumPy: these begin with PCA
     nearest = np.linalg.norm(points[:, None] - points, axis=-1) + np.diag(np.full(40, np.inf))
     assert (nearest.argmin(1) % 4 == np.arange(40) % 4).all()
