@@ -12,7 +12,7 @@ from attncli.data.surfaces import token_texts
 from attncli.studies.qk_map.head_maps import TYPES, MapTokens
 
 TOKENS_IN_TURN = 128
-"""Tokens of a text that are drawn before those of the next text: long texts do not fill a map alone."""
+"""Most tokens of a text that are drawn before those of the next text: long texts do not fill a map alone."""
 KEYS_PER_QUERY = 128
 """Most keys of its own text with which a query is compared; of more sampled ones, this many are drawn."""
 
@@ -59,21 +59,24 @@ def positions_without_special(tokens: Tokens) -> Array:
 def sample_tokens(inputs: Sequence[Input], kind: Kind, vectors: int, seed: int, *, drop_special: bool) -> Sample:
     """Return half as many queries as vectors, and half as many keys, in turns of texts in random order.
 
-    A turn of a text takes all of its tokens, or `TOKENS_IN_TURN` of them at random, so that most queries are drawn with
-    the keys of their text. It depends on the texts and the seed alone, so not on batches; all tokens are taken if there
-    are no more.
+    A turn of a text takes all of its tokens, or `TOKENS_IN_TURN` of them at random, or fewer on the side with longer
+    texts (`_turn_sizes`), so that most queries are drawn with the keys of their text. It depends on the texts and the
+    seed alone, so not on batches; all tokens are taken if there are no more.
     """
-    counts = vectors - vectors // 2, vectors // 2
     order = np.random.default_rng([seed, KINDS.index(kind)]).permutation(len(inputs))
+    sides = [[text.sides(kind)[side] for text in inputs] for side in (0, 1)]
+    kept = [
+        [np.flatnonzero(~tokens.special) if drop_special else np.arange(len(tokens)) for tokens in side]
+        for side in sides
+    ]
+    lengths = [np.array([len(positions) for positions in side]) for side in kept]
     columns: list[tuple[Array, Array, list[str], Array]] = []
-    for side, count in enumerate(counts):
+    for side, turn in enumerate(_turn_sizes([of_side[order] for of_side in lengths], vectors // 2)):
         random = np.random.default_rng([seed, KINDS.index(kind), side])
-        sides = [text.sides(kind)[side] for text in inputs]
-        kept = [np.flatnonzero(~tokens.special) if drop_special else np.arange(len(tokens)) for tokens in sides]
-        lengths = [len(positions) for positions in kept]
-        chosen = np.sort(_in_turns(lengths, order, random)[:count])
-        row, position = np.repeat(np.arange(len(inputs)), lengths)[chosen], np.concatenate(kept)[chosen]
-        columns.append((row, position, *_texts_and_types(sides, row, position)))
+        count = vectors // 2 if side else vectors - vectors // 2
+        chosen = np.sort(_in_turns(lengths[side], order, turn, random)[:count])
+        row, position = np.repeat(np.arange(len(inputs)), lengths[side])[chosen], np.concatenate(kept[side])[chosen]
+        columns.append((row, position, *_texts_and_types(sides[side], row, position)))
     rows, positions, texts, types = zip(*columns, strict=True)
     index = np.array([text.index for text in inputs], np.int32)
     tokens = MapTokens(
@@ -101,14 +104,27 @@ def _texts_and_types(sides: Sequence[Tokens], rows: Array, positions: Array) -> 
     return texts, np.concatenate(types)
 
 
-def _in_turns(lengths: Sequence[int], order: Array, random: np.random.Generator) -> Array:
+def _turn_sizes(lengths: Sequence[Array], count: int) -> list[int]:
+    """Return the number of tokens of a turn on each side, so that a number of tokens are of the same texts on both.
+
+    lengths  for each side [text] number of tokens, in the order in which texts are drawn
+    """
+    reached = [int(np.minimum(side, TOKENS_IN_TURN).cumsum().searchsorted(count)) + 1 for side in lengths]
+    texts, sizes = max(reached), []
+    for side, number in zip(lengths, reached, strict=True):
+        enough = (size for size in range(1, TOKENS_IN_TURN) if np.minimum(side[:texts], size).sum() >= count)
+        sizes.append(TOKENS_IN_TURN if number == texts else next(enough, TOKENS_IN_TURN))
+    return sizes
+
+
+def _in_turns(lengths: Array, order: Array, turn: int, random: np.random.Generator) -> Array:
     """Return the numbers of all tokens of all texts in the order in which they are drawn.
 
-    order  [text] numbers of the texts: first come `TOKENS_IN_TURN` of the first one, then of the next one, and so on
+    order  [text] numbers of the texts: first come as many tokens of the first one as a turn has, then of the next one
     """
-    within = np.concatenate([random.permutation(length) for length in lengths])
+    within = np.concatenate([random.permutation(length) for length in lengths.tolist()])
     text_rank = np.repeat(np.argsort(order), lengths)
-    return np.lexsort((within, text_rank, within // TOKENS_IN_TURN))
+    return np.lexsort((within, text_rank, within // turn))
 
 
 def _pairs(query_text: Array, key_text: Array, seed: int) -> Array:
