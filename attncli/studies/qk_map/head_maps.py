@@ -20,12 +20,14 @@ NEAREST = 10
 METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 GOOD, FAIR = 0.5, 0.3
 """Least rank correlations of a good and of a fair map."""
+LEAST_PAIRS = 50
+"""Least number of pairs of a query and a key that say how true a map is."""
 VERDICTS = {
     "good": "near means attended",
     "fair": "near means attended in part: check a pair before you believe it",
     "poor": "near says little about attention",
     "none": "near says nothing about attention: random points are as good",
-    "unknown": "no pairs of a query and a key that it sees, so nothing says how true it is",
+    "unknown": f"nothing says how true it is, as there are fewer than {LEAST_PAIRS} pairs, or all are alike",
 }
 """What a map is worth, in words."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from attncli.data import Array
-from attncli.studies.qk_map.head_maps import NEAREST
+from attncli.studies.qk_map.head_maps import LEAST_PAIRS, NEAREST
 from attncli.studies.qk_map.projection import unit_vectors
 from attncli.studies.qk_map.sampling import Sample
 
@@ -60,15 +60,18 @@ def cosine(queries: Array, keys: Array, pairs: Array) -> Array:
 def rank_correlation(weights: Array, distances: Array) -> float:
     """Return Spearman's correlation of weight and nearness over all pairs, from -1 to 1; NaN if it is undefined.
 
-    1: the nearer a key is, the more attention it gets. `weights` are NaN for masked pairs.
+    1: the nearer a key is, the more attention it gets. `weights` are NaN for masked pairs. Undefined for fewer than
+    `LEAST_PAIRS` pairs, or where all weights or all distances are equal.
     """
     from scipy import stats
 
     seen = ~np.isnan(weights)
+    if seen.sum() < LEAST_PAIRS:
+        return float("nan")
     ranks = [stats.rankdata(values) for values in (weights[seen], -distances[seen])]
     spread = [values - values.mean() for values in ranks]
     sizes = [float(np.sqrt(np.square(values).sum())) for values in spread]
-    if seen.sum() < 3 or min(sizes) == 0:
+    if min(sizes) == 0:
         return float("nan")
     return float(spread[0] @ spread[1] / (sizes[0] * sizes[1]))
 
