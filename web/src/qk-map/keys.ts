@@ -1,5 +1,6 @@
-// The keyboard of the page: every key, its description in the help, and what it does.
-import { isDark } from "../ui/theme";
+// The keys of the page: each with its description in the help, and what it does.
+import { type Described, stepped } from "../ui/keyboard";
+import { otherTheme } from "../ui/theme";
 import type { HeadView } from "./head";
 import type { QkMaps } from "./maps";
 import { COLOURS, SHOWN, type State, type Store } from "./state";
@@ -17,9 +18,7 @@ export interface Acted {
   focusSearch(): void;
 }
 
-export interface Key {
-  keys: string[];
-  does: string;
+export interface Key extends Described {
   act(acted: Acted, state: State): void;
 }
 
@@ -49,11 +48,7 @@ export const KEYS: Key[] = [
     does: "queries, keys or both",
     act: ({ store }, { show }) => store.change({ show: after(SHOWN, show) }),
   },
-  {
-    keys: ["t"],
-    does: "light or dark",
-    act: ({ store }, state) => store.change({ theme: isDark(state) ? "light" : "dark" }),
-  },
+  { keys: ["t"], does: "light or dark", act: ({ store }, state) => store.change(otherTheme(state)) },
   {
     keys: ["Escape"],
     does: "no token, no search, no selection",
@@ -64,44 +59,22 @@ export const KEYS: Key[] = [
   },
 ];
 
-/** Handles the keys of the whole document, except in menus, text fields and dialogs. */
-export function keyboard(acted: Acted, help: () => void): void {
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    const inField = (event.target as Element).closest("select, input, textarea, dialog");
-    if (inField && !(inField instanceof HTMLInputElement && event.key === "Escape")) return;
-    if (event.key === "?") {
-      help();
-      return;
-    }
-    const key = KEYS.find(({ keys }) => keys.includes(event.key));
-    if (!key) return;
-    event.preventDefault();
-    key.act(acted, acted.store.state);
-  });
-}
-
+/** Returns the member after this one; the first one after the last. */
 function after<T>(members: readonly T[], member: T): T {
-  return members[(members.indexOf(member) + 1) % members.length];
+  return stepped(members, members.indexOf(member), 1) as T;
 }
 
-/** Opens the head `by` places after this one; the first head where all are shown. */
-export function headBy({ maps, store }: Pick<Acted, "maps" | "store">, state: State, by: number): void {
+/** Opens the head `by` places after this one; the first or the last where all are shown. */
+function headBy({ maps, store }: Acted, state: State, by: number): void {
   const names = maps.names(state);
   const at = names.indexOf(state.head);
-  store.change({
-    head: at < 0 ? names[by < 0 ? names.length - 1 : 0] : names[(at + by + names.length) % names.length],
-  });
+  store.change({ head: stepped(names, at < 0 && by < 0 ? 0 : at, by) });
 }
 
 /** Opens the head of the same number in the next or the previous layer that has one. */
 function layerBy(acted: Acted, state: State, by: number): void {
-  const [layer, head] = state.head.split(".");
-  const names = acted.maps.names(state).filter((name) => name.split(".")[1] === head);
-  if (!names.length) {
-    headBy(acted, state, by);
-    return;
-  }
-  const at = names.indexOf(`${layer}.${head}`);
-  acted.store.change({ head: names[(at + by + names.length) % names.length] });
+  const number = state.head.split(".")[1];
+  const names = acted.maps.names(state).filter((name) => name.split(".")[1] === number);
+  if (names.length) acted.store.change({ head: stepped(names, names.indexOf(state.head), by) });
+  else headBy(acted, state, by);
 }

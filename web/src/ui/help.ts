@@ -1,11 +1,6 @@
 // The dialog that shows the keys.
 import { select } from "d3-selection";
-
-/** Keys with the same effect, and what they do. */
-export interface Described {
-  keys: string[];
-  does: string;
-}
+import type { Described } from "./keyboard";
 
 const NAMES: Record<string, string> = {
   ArrowRight: "→",

@@ -1,12 +1,11 @@
-// The keyboard: every key, its description in the help, and the change that it makes.
+// The keys of the page: each with its description in the help, and the change that it makes.
 import { turned, UNFOCUSED } from "../focus";
 import type { Run } from "../run";
-import { type Change, type State, type Store, VIEWS, type ViewName } from "../state";
-import { isDark } from "./theme";
+import { type Change, type State, VIEWS, type ViewName } from "../state";
+import { type Described, stepped } from "./keyboard";
+import { otherTheme } from "./theme";
 
-export interface Key {
-  keys: string[];
-  does: string;
+export interface Key extends Described {
   /** The view without which a page does not have the key. */
   needs?: ViewName;
   change(run: Run, state: State): Change;
@@ -36,7 +35,7 @@ export const KEYS: Key[] = [
     does: "logarithmic or linear colours",
     change: (_, state) => ({ scale: state.scale === "log" ? "linear" : "log" }),
   },
-  { keys: ["t"], does: "light or dark", change: (_, state) => ({ theme: isDark(state) ? "light" : "dark" }) },
+  { keys: ["t"], does: "light or dark", change: (_, state) => otherTheme(state) },
   {
     keys: ["m"],
     does: "next method of attribution",
@@ -50,23 +49,6 @@ export const KEYS: Key[] = [
 /** Returns the keys of a page. */
 export function keysOf(run: Run): Key[] {
   return KEYS.filter(({ needs }) => !needs || run.views.includes(needs));
-}
-
-/** Handles the keys of the whole document, except in menus, text fields and dialogs. */
-export function keyboard(run: Run, store: Store, help: () => void): void {
-  const keys = keysOf(run);
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if ((event.target as Element).closest("select, input, textarea, dialog")) return;
-    if (event.key === "?") {
-      help();
-      return;
-    }
-    const key = keys.find(({ keys }) => keys.includes(event.key));
-    if (!key) return;
-    event.preventDefault();
-    store.change(key.change(run, store.state));
-  });
 }
 
 function other(value: "keep" | "drop"): "keep" | "drop" {
@@ -88,11 +70,6 @@ function tokenBy(run: Run, state: State, side: "query" | "key", by: number): Cha
   const places = [...labels.keys()];
   const from = state[side] ?? (by > 0 ? -1 : 0);
   return { [side]: stepped(places, from, by) ?? null, pinned: [], direction: side === "query" ? "from" : "to" };
-}
-
-/** Returns the member `by` places after `at`, wrapping around at the end. */
-function stepped<T>(members: readonly T[], at: number, by: number): T | undefined {
-  return members[(at + by + members.length) % members.length];
 }
 
 /** Returns the change to the next method; all methods come before the first. */

@@ -8,3 +8,8 @@ export const DARK = matchMedia("(prefers-color-scheme: dark)");
 export function isDark({ theme }: { theme: Theme }): boolean {
   return theme === "dark" || (theme === "auto" && DARK.matches);
 }
+
+/** Returns the change from light to dark, or from dark to light. */
+export function otherTheme(state: { theme: Theme }): { theme: Theme } {
+  return { theme: isDark(state) ? "light" : "dark" };
+}
