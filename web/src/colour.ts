@@ -4,9 +4,14 @@ import { interpolateViridis } from "d3-scale-chromatic";
 
 const STEPS = 256;
 const VIRIDIS = Array.from({ length: STEPS }, (_, at) => interpolateViridis(at / (STEPS - 1)));
-const VIRIDIS_BYTES = VIRIDIS.map((hex) => [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)));
+const VIRIDIS_BYTES = VIRIDIS.map(bytesOf);
 
 const VIRIDIS_PIXELS = new Uint32Array(Uint8Array.from(VIRIDIS_BYTES.flatMap((rgb) => [...rgb, 255])).buffer);
+
+/** Returns red, green and blue of a colour such as `#1e2129`. */
+export function bytesOf(hex: string): number[] {
+  return [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16));
+}
 
 /** Returns the step of viridis for a share between 0 and 1. */
 function step(share: number): number {
@@ -54,9 +59,7 @@ export function themed(name: string): string {
 
 /** Returns the background mixed with a share of a colour of the theme, as in the style sheet. */
 export function mixed(share: number, name: string): string {
-  const [ground, accent] = [themed("ground"), themed(name)].map((hex) =>
-    [1, 3, 5].map((at) => Number.parseInt(hex.slice(at, at + 2), 16)),
-  );
+  const [ground, accent] = [themed("ground"), themed(name)].map(bytesOf);
   const parts = ground.map((from, at) => Math.round(from + share * (accent[at] - from)));
   return `#${parts.map((part) => part.toString(16).padStart(2, "0")).join("")}`;
 }

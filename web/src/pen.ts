@@ -168,14 +168,25 @@ export function escaped(text: string): string {
     .replace(/[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/gu, "\uFFFD");
 }
 
-/** Sets the size of a canvas, sharp on this screen; returns a function that clears it and returns its pen. */
-export function sized(canvas: HTMLCanvasElement, width: number, height: number, ratio: number): () => CanvasPen {
+/** Sets the size of a canvas, sharp on this screen; returns its context, which counts pixels of the page. */
+export function sizedContext(
+  canvas: HTMLCanvasElement,
+  width: number,
+  height: number,
+  ratio: number,
+): CanvasRenderingContext2D {
   canvas.width = Math.max(1, Math.round(width * ratio));
   canvas.height = Math.max(1, Math.round(height * ratio));
   canvas.style.width = `${width}px`;
   canvas.style.height = `${height}px`;
   const context = canvas.getContext("2d") as CanvasRenderingContext2D;
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  return context;
+}
+
+/** Sets the size of a canvas; returns a function that clears it and returns its pen. */
+export function sized(canvas: HTMLCanvasElement, width: number, height: number, ratio: number): () => CanvasPen {
+  const context = sizedContext(canvas, width, height, ratio);
   const pen = new CanvasPen(context);
   return () => {
     context.clearRect(0, 0, width, height);

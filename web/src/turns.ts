@@ -1,4 +1,4 @@
-// Work in slices, with a frame of the browser between them.
+// When work is done: in slices with a frame of the browser between them, or once per frame.
 
 /** Milliseconds of drawing before the page handles other events. */
 const FRAME_MS = 12;
@@ -15,5 +15,18 @@ export function inTurn(waiting: (() => void)[], sliceMs = FRAME_MS): () => void 
   slice();
   return () => {
     stopped = true;
+  };
+}
+
+/** Returns a function that runs `act` once before the next frame, however often it is called. */
+export function oncePerFrame(act: () => void): () => void {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      act();
+    });
   };
 }

@@ -2,8 +2,9 @@
 import { pointer, select } from "d3-selection";
 import { type D3ZoomEvent, zoom, zoomIdentity } from "d3-zoom";
 import { isolated } from "../cells";
+import { oncePerFrame } from "../turns";
+import { heightFrom, widthInside } from "../ui/page";
 import { isDark } from "../ui/theme";
-import { oncePerFrame } from "../views/lines";
 import { weight } from "../views/tokens";
 import { colouringOf } from "./colours";
 import { inside, isShown, searched } from "./found";
@@ -113,12 +114,9 @@ export class HeadView implements QkView {
   }
 
   private resize(): void {
-    const { host } = this.stage;
-    const look = getComputedStyle(host);
-    const width = host.clientWidth - Number.parseFloat(look.paddingLeft) - Number.parseFloat(look.paddingRight);
+    const width = widthInside(this.stage.host);
     const isWide = innerWidth >= WIDE;
-    const top = this.parts.canvas.getBoundingClientRect().top + scrollY;
-    const height = Math.max(LEAST_HEIGHT, innerHeight - top - BELOW);
+    const height = Math.max(LEAST_HEIGHT, heightFrom(this.parts.canvas) - BELOW);
     const wide = isWide ? width - PANEL - GAP : width;
     this.parts.panel.style.width = `${isWide ? PANEL : width}px`;
     this.scatter.resize(wide, isWide ? height : Math.min(height, Math.max(LEAST_HEIGHT, wide)));
@@ -235,7 +233,6 @@ function layout(host: HTMLElement) {
   const canvas = box
     .append("canvas")
     .attr("tabindex", 0)
-    .attr("data-keep", "map")
     .attr("role", "application")
     .attr("aria-label", "map of queries and keys: j, k, J and K go through tokens, plus and minus zoom");
   const panel = box.append("div").attr("class", "panel");

@@ -236,3 +236,16 @@ export class QkMaps {
 export function distance(points: Float32Array, one: number, other: number): number {
   return Math.hypot(points[2 * one] - points[2 * other], points[2 * one + 1] - points[2 * other + 1]);
 }
+
+/** Returns the centre of the points of a map, and half of the larger side of the box around them. */
+export function frameOf(points: Float32Array): { centre: [number, number]; half: number } {
+  const low = [points[0], points[1]];
+  const high = [points[0], points[1]];
+  for (let at = 0; at < points.length; at++) {
+    const [axis, value] = [at % 2, points[at]];
+    if (value < low[axis]) low[axis] = value;
+    if (value > high[axis]) high[axis] = value;
+  }
+  const half = Math.max(high[0] - low[0], high[1] - low[1]) / 2;
+  return { centre: [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2], half: half > 0 ? half : 1 };
+}

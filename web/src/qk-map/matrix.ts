@@ -1,19 +1,18 @@
 // All heads: a small map of each layer x head; a click opens it.
 import { type Selection, select } from "d3-selection";
-import { themed } from "../colour";
+import { bytesOf, themed } from "../colour";
 import { inTurn } from "../turns";
+import { headNumbers, layerNumber, mapSide } from "../ui/grid";
+import { heightFrom, widthInside } from "../ui/page";
 import { isDark } from "../ui/theme";
 import { type Colouring, colouringOf, type Legend } from "./colours";
 import { drawLegend } from "./legend";
+import { frameOf } from "./maps";
 import type { State } from "./state";
 import { drawnOrder, type QkView, type Stage, short, standingOut } from "./view";
 
 const LABEL = 30;
-const GAP = 4;
-const LEAST_SIDE = 18;
-const MOST_SIDE = 200;
-/** Side of a map that needs no more room in height; a larger one does. */
-const USUAL_SIDE = 96;
+const SIZES = { label: LABEL, gap: 4, below: 16, least: 18, usual: 96, most: 200 };
 /** Smallest side of a map with its number below it. */
 const NUMBERED = 40;
 /** Opacity of points that do not stand out, where some do. */
@@ -21,8 +20,8 @@ const DIM = 40;
 const SOLID = 230;
 /** Milliseconds of drawing before the page handles other events: more than a frame, as a head takes few of them. */
 const SLICE_MS = 40;
-/** Pixels below the view: the status line and the notes. */
-const BELOW = 150;
+/** Pixels of the legend, the caption and the status line. */
+const AROUND = 120;
 
 interface Thumb {
   head: string;
@@ -45,8 +44,13 @@ export function matrixView(stage: Stage): QkView {
       const wanted = `${state.kind} ${stage.host.clientWidth} ${innerHeight}`;
       if (wanted !== drawn) {
         drawn = wanted;
-        side = sideOf(stage, state);
-        thumbs = gridOf(grid, stage, state, side);
+        const { layers } = stage.maps.kind(state);
+        const columns = Math.max(...layers.map(({ heads }) => heads.length));
+        const room = { width: widthInside(stage.host), height: heightFrom(stage.host) - AROUND };
+        side = mapSide(room, layers.length, columns, SIZES);
+        grid.selectAll("*").remove();
+        headNumbers(grid, columns, LABEL, `${side}px`);
+        thumbs = drawMaps(grid, stage, state, side);
         caption.text(captionOf(stage, state));
       }
       const dark = isDark(state);
@@ -83,33 +87,16 @@ function captionOf({ maps }: Stage, state: State): string {
   return `Each map is laid out by itself: only near and far within one map mean something. Faded: maps in which near says little about attention.${number}`;
 }
 
-/** Returns the side of a small map: all heads fit the width, and large ones the height too. */
-function sideOf({ host, maps }: Stage, state: State): number {
-  const { layers } = maps.kind(state);
-  const columns = Math.max(...layers.map(({ heads }) => heads.length));
-  const look = getComputedStyle(host);
-  const width = host.clientWidth - Number.parseFloat(look.paddingLeft) - Number.parseFloat(look.paddingRight);
-  const wide = Math.floor((width - LABEL) / columns) - GAP;
-  const height = innerHeight - host.getBoundingClientRect().top - scrollY - BELOW;
-  const high = Math.floor(height / layers.length) - GAP - 16;
-  return Math.max(LEAST_SIDE, Math.min(MOST_SIDE, wide, Math.max(USUAL_SIDE, high)));
-}
-
-function gridOf(
+/** Adds the small maps of all heads, not yet drawn. */
+function drawMaps(
   grid: Selection<HTMLDivElement, unknown, null, undefined>,
   { maps, store }: Stage,
   state: State,
   side: number,
 ): Thumb[] {
-  const { layers } = maps.kind(state);
-  const columns = Math.max(...layers.map(({ heads }) => heads.length));
-  grid.selectAll("*").remove();
-  grid.style("grid-template-columns", `${LABEL}px repeat(${columns}, ${side}px)`);
-  grid.append("span").attr("class", "corner").attr("aria-hidden", "true").text("L \\ H");
-  for (let column = 0; column < columns; column++) grid.append("span").attr("class", "number").text(column);
   const thumbs: Thumb[] = [];
-  for (const { layer, heads } of layers) {
-    grid.append("span").attr("class", "number").style("grid-column", "1").text(layer);
+  for (const { layer, heads } of maps.kind(state).layers) {
+    layerNumber(grid, layer);
     for (const { head, verdict, numbers, true: isTrue } of heads) {
       const name = `${layer}.${head}`;
       const number = short(numbers[0]?.map ?? null);
@@ -119,7 +106,6 @@ function gridOf(
         .attr("type", "button")
         .attr("class", `small-map${isTrue ? "" : " poor"}`)
         .attr("data-head", name)
-        .attr("data-keep", `head-${name}`)
         .attr("aria-label", about)
         .attr("title", about)
         .on("click", () => store.change({ head: name }));
@@ -175,25 +161,6 @@ function paint(
     }
   }
   canvas.getContext("2d")?.putImageData(image, 0, 0);
-}
-
-/** Returns the centre of the points of a map, and half of the larger side of the box around them. */
-export function frameOf(points: Float32Array): { centre: [number, number]; half: number } {
-  const low = [points[0], points[1]];
-  const high = [points[0], points[1]];
-  for (let at = 0; at < points.length; at++) {
-    const [axis, value] = [at % 2, points[at]];
-    if (value < low[axis]) low[axis] = value;
-    if (value > high[axis]) high[axis] = value;
-  }
-  const half = Math.max(high[0] - low[0], high[1] - low[1]) / 2;
-  return { centre: [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2], half: half > 0 ? half : 1 };
-}
-
-function bytesOf(colour: string): number[] {
-  const rgb = /^rgb\((\d+), ?(\d+), ?(\d+)\)$/.exec(colour);
-  if (rgb) return rgb.slice(1).map(Number);
-  return [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16));
 }
 
 /** Returns a colour over the ground as a pixel of a canvas: four bytes in one number. */

@@ -1,11 +1,10 @@
 // The map of one head on a canvas: its points, the lines of one point, labels where there is room.
 import { type ZoomTransform, zoomIdentity } from "d3-zoom";
 import { themed } from "../colour";
-import { FONT } from "../pen";
+import { FONT, sizedContext } from "../pen";
 import type { Colouring } from "./colours";
 import type { Outline } from "./found";
-import type { Attended } from "./maps";
-import { frameOf } from "./matrix";
+import { type Attended, frameOf } from "./maps";
 
 const MARGIN = 24;
 const RADIUS = 3.2;
@@ -53,11 +52,7 @@ export class Scatter {
 
   resize(width: number, height: number): void {
     [this.width, this.height] = [width, height];
-    this.canvas.width = Math.round(width * devicePixelRatio);
-    this.canvas.height = Math.round(height * devicePixelRatio);
-    this.canvas.style.width = `${width}px`;
-    this.canvas.style.height = `${height}px`;
-    this.context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
+    sizedContext(this.canvas, width, height, devicePixelRatio);
   }
 
   /** Sets the points; the view shows all of them where it is not zoomed. */
@@ -109,11 +104,7 @@ export class Scatter {
 
   private drawLayer(scene: Scene): void {
     this.places = this.project(scene.points);
-    this.layer.width = this.canvas.width;
-    this.layer.height = this.canvas.height;
-    const context = this.layer.getContext("2d") as CanvasRenderingContext2D;
-    context.setTransform(devicePixelRatio, 0, 0, devicePixelRatio, 0, 0);
-    this.drawPoints(context, scene);
+    this.drawPoints(sizedContext(this.layer, this.width, this.height, devicePixelRatio), scene);
   }
 
   private drawPoints(context: CanvasRenderingContext2D, { order, out, queries, colouring }: Scene): void {

@@ -6,7 +6,8 @@ import { PAIR_COLUMNS, pairNames } from "../columns";
 import type { Drawing, Stage, Table } from "../drawing";
 import { passed, shares, uniform } from "../flow";
 import type { Pen } from "../pen";
-import { focusedOpacity, type Line, lineCanvas, oncePerFrame, paintLines } from "./lines";
+import { oncePerFrame } from "../turns";
+import { focusedOpacity, type Line, lineCanvas, paintLines } from "./lines";
 import { missing } from "./missing";
 import { lineHeight, textSize, tokenColumn, weight } from "./tokens";
 

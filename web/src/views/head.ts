@@ -9,17 +9,9 @@ import { added, total } from "../maps";
 import type { Pen } from "../pen";
 import { sideNames } from "../sides";
 import type { HeadName, State } from "../state";
+import { oncePerFrame } from "../turns";
 import { absentLegend } from "./absent";
-import {
-  focusedOpacity,
-  type Lane,
-  lineCanvas,
-  linesOf,
-  oncePerFrame,
-  opacityOfAll,
-  paintLines,
-  strongest,
-} from "./lines";
+import { focusedOpacity, type Lane, lineCanvas, linesOf, opacityOfAll, paintLines, strongest } from "./lines";
 import { lineHeight, textSize, tokenColumn, weight } from "./tokens";
 
 const LEAST_GAP = 90;

@@ -3,6 +3,7 @@ import { select } from "d3-selection";
 import type { Stage } from "../drawing";
 import { type Pen, sized } from "../pen";
 import type { HeadName } from "../state";
+import { oncePerFrame } from "../turns";
 
 /** Smallest weight and largest number of drawn lines: of tokens in focus, and of all tokens. */
 const FAINT = 0.002;
@@ -108,18 +109,5 @@ export function lineCanvas(host: HTMLElement, label: string, { left, right, line
       paint();
     },
     end: () => removeEventListener("scroll", scrolled),
-  };
-}
-
-/** Returns a function that runs `act` once before the next frame, however often it is called. */
-export function oncePerFrame(act: () => void): () => void {
-  let waiting = false;
-  return () => {
-    if (waiting) return;
-    waiting = true;
-    requestAnimationFrame(() => {
-      waiting = false;
-      act();
-    });
   };
 }

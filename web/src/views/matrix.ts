@@ -8,8 +8,8 @@ import type { Drawing, Stage, Table } from "../drawing";
 import { type Grid, isUndefined, largest } from "../maps";
 import { type Pen, sized } from "../pen";
 import type { State } from "../state";
+import { oncePerFrame } from "../turns";
 import { type Absent, absentOf, hatch, LEGEND_HIGH, legendHeight, paintLegend, undefinedRows } from "./absent";
-import { oncePerFrame } from "./lines";
 import { largestAt, type Ranked, rankedList } from "./ranked";
 import { weight } from "./tokens";
 

@@ -8,15 +8,13 @@ import { type Pen, sized } from "../pen";
 import { combinedName } from "../run";
 import type { HeadName, LayerName, State } from "../state";
 import { inTurn } from "../turns";
+import { headNumbers, layerNumber, mapSide } from "../ui/grid";
 import { type Absent, absentLegend, absentOf, hatch, LEGEND_HIGH, paintLegend, undefinedRows } from "./absent";
 import { isLog, pixels } from "./matrix";
 
 const LABEL = 34;
 const GAP = 4;
-const LEAST_SIDE = 16;
-/** Side of a thumbnail that needs no more room in height; a larger one does. */
-const USUAL_SIDE = 120;
-const MOST_SIDE = 220;
+const SIZES = { label: LABEL, gap: GAP, below: 0, least: 16, usual: 120, most: 220 };
 
 interface Place {
   layer: LayerName;
@@ -30,20 +28,16 @@ export function modelView(stage: Stage): Drawing {
   const places = placesOf(stage);
   const columns = Math.max(...places.map((place) => place.column)) + 1;
   const rows = Math.max(...places.map((place) => place.row)) + 1;
-  const side = sideOf(stage, rows, columns);
-  const box = select(stage.host)
-    .append("div")
-    .attr("class", "model-view")
-    .style("grid-template-columns", `${LABEL}px repeat(${columns}, ${side}px)`);
-  box.append("span").attr("class", "corner").attr("aria-hidden", "true").text("L \\ H");
-  for (let column = 0; column < columns; column++) box.append("span").attr("class", "number").text(column);
+  const side = mapSide(stage, rows, columns, SIZES);
+  const box = select(stage.host).append("div").attr("class", "model-view");
+  headNumbers(box, columns, LABEL, `${side}px`);
   let row = -1;
   const waiting: (() => void)[] = [];
   const absent: Absent = { masked: false, undefined: false };
   for (const place of places) {
     if (place.row !== row) {
       row = place.row;
-      box.append("span").attr("class", "number").style("grid-column", "1").text(place.layer);
+      layerNumber(box, place.layer);
     }
     const name = `layer ${place.layer}, head ${place.head}`;
     const thumb = box
@@ -76,12 +70,6 @@ export function modelView(stage: Stage): Drawing {
     table: () => tableOf(stage, places),
     end: stop,
   };
-}
-
-/** Returns the side of a thumbnail: all heads fit the width, and large ones the height too. */
-function sideOf({ width, height }: Stage, rows: number, columns: number): number {
-  const [wide, high] = [(width - LABEL) / columns, (height - LABEL) / rows].map((room) => Math.floor(room) - GAP);
-  return Math.max(LEAST_SIDE, Math.min(MOST_SIDE, wide, Math.max(USUAL_SIDE, high)));
 }
 
 function placesOf({ run, state }: Stage): Place[] {

@@ -6,6 +6,7 @@ import type { Drawing, Stage } from "../drawing";
 import type { Pen } from "../pen";
 import type { HeadRow } from "../schema";
 import type { HeadName, LayerName } from "../state";
+import { headNumbers, layerNumber } from "../ui/grid";
 import { absentLegend, hatch, LEGEND_HIGH, legendHeight, paintLegend } from "./absent";
 import { missing } from "./missing";
 
@@ -89,19 +90,15 @@ function cellsOf(rows: HeadRow[], metric: string): Cell[] {
   });
 }
 
-function drawCells(host: HTMLElement, stage: Stage, cells: Cell[]): void {
+function drawCells(host: HTMLDivElement, stage: Stage, cells: Cell[]): void {
   const columns = Math.max(...cells.map((cell) => cell.column)) + 1;
-  const box = select(host).style(
-    "grid-template-columns",
-    `${LABEL}px repeat(${columns}, minmax(30px, ${MOST_CELL}px))`,
-  );
-  box.append("span").attr("class", "corner").attr("aria-hidden", "true").text("L \\ H");
-  for (let column = 0; column < columns; column++) box.append("span").attr("class", "number").text(column);
+  const box = select(host);
+  headNumbers(box, columns, LABEL, `minmax(30px, ${MOST_CELL}px)`);
   let row = -1;
   for (const cell of cells) {
     if (cell.row !== row) {
       row = cell.row;
-      box.append("span").attr("class", "number").style("grid-column", "1").text(cell.layer);
+      layerNumber(box, cell.layer);
     }
     const text = cell.value === null ? "undefined" : String(cell.value);
     box
