@@ -2,7 +2,7 @@
 import { type Selection, select } from "d3-selection";
 import { bytesOf, themed } from "../colour";
 import { inTurn } from "../turns";
-import { headNumbers, layerNumber, mapSide } from "../ui/grid";
+import { headNames, layerName, mapSide } from "../ui/grid";
 import { heightFrom, widthInside } from "../ui/page";
 import { isDark } from "../ui/theme";
 import { type Colouring, colouringOf, type Legend } from "./colours";
@@ -45,11 +45,12 @@ export function matrixView(stage: Stage): QkView {
       if (wanted !== drawn) {
         drawn = wanted;
         const { layers } = stage.maps.kind(state);
-        const columns = Math.max(...layers.map(({ heads }) => heads.length));
+        const places = layers.flatMap(({ heads }) => heads.map(({ head }, column) => ({ head, column })));
+        const columns = Math.max(...places.map(({ column }) => column)) + 1;
         const room = { width: widthInside(stage.host), height: heightFrom(stage.host) - AROUND };
         side = mapSide(room, layers.length, columns, SIZES);
         grid.selectAll("*").remove();
-        headNumbers(grid, columns, LABEL, `${side}px`);
+        headNames(grid, places, LABEL, `${side}px`);
         thumbs = drawMaps(grid, stage, state, side);
         caption.text(captionOf(stage, state));
       }
@@ -96,7 +97,7 @@ function drawMaps(
 ): Thumb[] {
   const thumbs: Thumb[] = [];
   for (const { layer, heads } of maps.kind(state).layers) {
-    layerNumber(grid, layer);
+    layerName(grid, layer);
     for (const { head, verdict, numbers, true: isTrue } of heads) {
       const name = `${layer}.${head}`;
       const number = short(numbers[0]?.map ?? null);

@@ -1,9 +1,9 @@
-// The grid of layers x heads of both pages: the size of a small map, and the numbers around the maps.
+// The grid of layers x heads of both pages: the size of a small map, and the names around the maps.
 import type { Selection } from "d3-selection";
 
 /** Pixels of the parts of a grid. */
 export interface GridSizes {
-  /** Of the numbers of layers and heads. */
+  /** Of the names of layers and heads. */
   label: number;
   gap: number;
   /** Of what is below each map. */
@@ -29,14 +29,22 @@ export function mapSide(
 
 type Grid = Selection<HTMLDivElement, unknown, null, undefined>;
 
-/** Sets the columns of a grid, and adds the numbers of heads as its first row; `cell` is the width of a column in CSS. */
-export function headNumbers(grid: Grid, columns: number, label: number, cell: string): void {
-  grid.style("grid-template-columns", `${label}px repeat(${columns}, ${cell})`);
+/** A head in the grid; its column is its place among the heads of its layer. */
+export interface GridHead {
+  head: number | string;
+  column: number;
+}
+
+/** Sets the columns of a grid, and adds its first row, the names of heads; `cell` is the width of a column in CSS. */
+export function headNames(grid: Grid, heads: readonly GridHead[], label: number, cell: string): void {
+  const names: GridHead["head"][] = [];
+  for (const { head, column } of heads) names[column] ??= head;
+  grid.style("grid-template-columns", `${label}px repeat(${names.length}, ${cell})`);
   grid.append("span").attr("class", "corner").attr("aria-hidden", "true").text("L \\ H");
-  for (let column = 0; column < columns; column++) grid.append("span").attr("class", "number").text(column);
+  for (const name of names) grid.append("span").attr("class", "number").text(name);
 }
 
 /** Begins a row of a grid with the name of its layer. */
-export function layerNumber(grid: Grid, layer: number | string): void {
+export function layerName(grid: Grid, layer: number | string): void {
   grid.append("span").attr("class", "number").style("grid-column", "1").text(layer);
 }

@@ -8,7 +8,7 @@ import { type Pen, sized } from "../pen";
 import { combinedName } from "../run";
 import type { HeadName, LayerName, State } from "../state";
 import { inTurn } from "../turns";
-import { headNumbers, layerNumber, mapSide } from "../ui/grid";
+import { headNames, layerName, mapSide } from "../ui/grid";
 import { type Absent, absentLegend, absentOf, hatch, LEGEND_HIGH, paintLegend, undefinedRows } from "./absent";
 import { isLog, pixels } from "./matrix";
 
@@ -30,14 +30,14 @@ export function modelView(stage: Stage): Drawing {
   const rows = Math.max(...places.map((place) => place.row)) + 1;
   const side = mapSide(stage, rows, columns, SIZES);
   const box = select(stage.host).append("div").attr("class", "model-view");
-  headNumbers(box, columns, LABEL, `${side}px`);
+  headNames(box, places, LABEL, `${side}px`);
   let row = -1;
   const waiting: (() => void)[] = [];
   const absent: Absent = { masked: false, undefined: false };
   for (const place of places) {
     if (place.row !== row) {
       row = place.row;
-      layerNumber(box, place.layer);
+      layerName(box, place.layer);
     }
     const name = `layer ${place.layer}, head ${place.head}`;
     const thumb = box

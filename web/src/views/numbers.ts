@@ -6,7 +6,7 @@ import type { Drawing, Stage } from "../drawing";
 import type { Pen } from "../pen";
 import type { HeadRow } from "../schema";
 import type { HeadName, LayerName } from "../state";
-import { headNumbers, layerNumber } from "../ui/grid";
+import { headNames, layerName } from "../ui/grid";
 import { absentLegend, hatch, LEGEND_HIGH, legendHeight, paintLegend } from "./absent";
 import { missing } from "./missing";
 
@@ -91,14 +91,13 @@ function cellsOf(rows: HeadRow[], metric: string): Cell[] {
 }
 
 function drawCells(host: HTMLDivElement, stage: Stage, cells: Cell[]): void {
-  const columns = Math.max(...cells.map((cell) => cell.column)) + 1;
   const box = select(host);
-  headNumbers(box, columns, LABEL, `minmax(30px, ${MOST_CELL}px)`);
+  headNames(box, cells, LABEL, `minmax(30px, ${MOST_CELL}px)`);
   let row = -1;
   for (const cell of cells) {
     if (cell.row !== row) {
       row = cell.row;
-      layerNumber(box, cell.layer);
+      layerName(box, cell.layer);
     }
     const text = cell.value === null ? "undefined" : String(cell.value);
     box
