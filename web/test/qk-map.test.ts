@@ -18,11 +18,13 @@ const START: State = {
 };
 const HEAD: State = { ...START, head: "4.2" };
 const LABELS = ["[CLS]", "·the", "cat", "##s"];
+/** Positions of the two strongest keys of the queries of both heads. */
+const POSITIONS = [0, 0, 0, 0, 2, 1, 3, 2];
 const QUALITY = { true: true, verdict: "true", numbers: [] };
 
 /** Two queries (the, cat) and three keys ([CLS], cat, ##s) of one text; layer 4 has the heads 0 and 2. */
-function madeMaps(): QkMaps {
-  const side = { labels: LABELS, cells: [0, 1, 2, 3], before: [], surface: [], after: "" };
+function madeMaps(labels = LABELS): QkMaps {
+  const side = { labels, cells: [0, 1, 2, 3], before: [], surface: [], after: "" };
   const page: QkPage = {
     schema: "attncli.qk-map-page/1",
     title: "made",
@@ -64,7 +66,7 @@ function madeMaps(): QkMaps {
     bytes(Float32Array.of(1, 4), Uint16Array.of(0, 0, 0, 0, 0, 65535, 13107, 0, 65535, 39321)),
     bytes(
       Float32Array.of(0, 0, 0.5, 1),
-      Uint16Array.of(0, 0, 0, 0, 2, 1, 3, 2),
+      labels === LABELS ? Uint16Array.of(...POSITIONS) : Uint32Array.of(...POSITIONS),
       Uint8Array.of(0, 0, 0, 0, 255, 51, 255, 0),
     ),
   ];
@@ -87,6 +89,11 @@ describe("the maps of a page", () => {
     expect(maps.attended(HEAD, 1)).toEqual([{ position: 3, label: "##s", weight: 1, point: 4 }]);
     expect(maps.attended(HEAD, 3)).toEqual([{ position: 1, label: "·the", weight: 0.5, point: 0 }]);
     expect(maps.attended(HEAD, 2)).toEqual([]);
+  });
+
+  it("has positions of four bytes where a text has more keys than two bytes count", () => {
+    const maps = madeMaps([...LABELS, ...Array(65_533).fill("a")]);
+    expect(maps.attended(HEAD, 1)).toEqual([{ position: 3, label: "##s", weight: 1, point: 4 }]);
   });
 
   it("makes a state legal: only heads and points that there are", () => {
@@ -130,6 +137,14 @@ describe("points that are found", () => {
       { label: "cat", side: "key", points: [3] },
     ]);
   });
+});
+
+it("colours tell queries from keys, also of more points than two bytes count", () => {
+  const count = 70_000;
+  const table = { count, queries: 68_000, text: [], position: [], type: [] };
+  const maps = { table: () => table } as unknown as QkMaps;
+  const { legend } = colouringOf(maps, { ...HEAD, color: "side" }, false);
+  expect(legend.entries.map((entry) => entry.count)).toEqual([68_000, 2_000]);
 });
 
 it("colours span the norms, and count types", () => {

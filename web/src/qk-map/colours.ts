@@ -52,12 +52,11 @@ export const COLOUR_NAMES: Record<State["color"], string> = {
 export function colouringOf(maps: QkMaps, state: State, dark: boolean): Colouring {
   const { count, queries, text, position, type } = maps.table(state);
   const theme = dark ? "dark" : "light";
-  const points = Uint16Array.from({ length: count }, (_, point) => point);
   switch (state.color) {
     case "side":
       return named(
         state,
-        points.map((point) => Number(point >= queries)),
+        Uint16Array.from({ length: count }, (_, point) => Number(point >= queries)),
         ["query", "key"],
         [...SIDE_COLOURS[theme]],
       );

@@ -50,7 +50,7 @@ export function drawnOrder({ maps }: Stage, state: State, out: ReadonlySet<numbe
   return [...shown.filter((point) => !out.has(point)), ...shown.filter((point) => out.has(point))];
 }
 
-/** Returns a number with at most three digits; a dash where it is undefined. */
+/** Returns a number with two decimals; a dash where it is undefined. */
 export function short(value: number | null): string {
   return value === null || Number.isNaN(value) ? "–" : value.toFixed(2);
 }
