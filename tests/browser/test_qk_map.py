@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hostile import HOSTILE
-from made_points import GOOD, POOR, made_content
+from made_points import GOOD, POOR, made_content, place
 from opened import AXE, Open, Opened
 from playwright.sync_api import Page
 
 from attncli.page.filled import built_page
 from attncli.page.qk_map import QkPageContent, qk_page_html
 
-MARGIN = 24
-"""Pixels around the points of a map that is not zoomed."""
 FIRST = "head=0.0"
 COPIED = "navigator.clipboard.writeText = text => { window.copied = text; return Promise.resolve(); }"
 
@@ -31,17 +29,6 @@ def html(content: QkPageContent) -> str:
 @pytest.fixture
 def opened(html: str, open_page: Open) -> Opened:
     return open_page(html)
-
-
-def place(page: Page, content: QkPageContent, point: int, zoomed: float = 1, head: int = 0) -> tuple[float, float]:
-    """Return where a point of layer 0 is in the window, if the map is zoomed around its middle."""
-    points = content.kinds[0].layers[0].points[head]
-    low, high = points.min(0), points.max(0)
-    box = page.locator("canvas[role=application]").bounding_box()
-    assert box is not None
-    scale = zoomed * (min(box["width"], box["height"]) / 2 - MARGIN) / ((high - low).max() / 2)
-    x, y = ((points[point] - (low + high) / 2) * scale).tolist()
-    return box["x"] + box["width"] / 2 + x, box["y"] + box["height"] / 2 - y
 
 
 def rows(page: Page) -> list[list[str]]:
@@ -197,8 +184,9 @@ def test_a_lasso_lists_tokens_in_every_head(opened: Opened, content: QkPageConte
     with page.expect_download() as waiting:
         page.get_by_role("button", name="CSV").click()
     lines = waiting.value.path().read_text(encoding="utf-8").splitlines()
-    assert lines[0] == "kind,head,text,position,token,side,x,y,norm"
+    assert lines[0] == "kind,layer,head,text,position,token,side,x,y,norm"
     assert len(lines) == 1 + len(inside)
+    assert all(line.startswith("encoder,0,1,") for line in lines[1:])
     page.keyboard.press("Escape")
     assert "Draw around tokens" in page.locator(".selection").inner_text()
 

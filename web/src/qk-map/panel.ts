@@ -222,14 +222,16 @@ async function copy(text: string, { announce }: Stage): Promise<void> {
   }
 }
 
+/** Saves points with the columns of the tables of points that attncli writes. */
 function save({ maps, store }: Stage, points: readonly number[]): void {
   const { state } = store;
+  const [layer, head] = state.head.split(".");
   const { points: places, norms } = maps.map(state);
   const rows = points.map((point) => {
     const { side, text, position, label } = maps.token(state, point);
     const place = [places[2 * point], places[2 * point + 1], norms[point]];
-    return [state.kind, state.head, maps.kind(state).texts[text].index, position, label, side, ...place];
+    return [state.kind, layer, head, maps.kind(state).texts[text].index, position, label, side, ...place];
   });
-  const columns = ["kind", "head", "text", "position", "token", "side", "x", "y", "norm"];
+  const columns = ["kind", "layer", "head", "text", "position", "token", "side", "x", "y", "norm"];
   download(`qk-map-${state.kind}-${state.head}.csv`, csvOf({ columns, rows }), "text/csv");
 }
