@@ -47,16 +47,16 @@ def main() -> None:
     parser.add_argument("--vectors", type=int, default=2000)
     parser.add_argument("--loads", type=int, default=5)
     options = parser.parse_args()
-    html = qk_page_html(_content(options.layers, options.heads, options.vectors))
+    html = qk_page_html(random_content(options.layers, options.heads, options.vectors))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "qk-map.html")
         path.write_text(html, encoding="utf-8")
-        first, all_heads = _times(path, options.loads)
+        first, all_heads = load_times(path, options.loads)
     heads = f"{options.layers} x {options.heads} heads, {options.vectors} vectors a head"
     print(f"{heads}: {len(html) / 1e6:.1f} MB, first view {first:.2f} s, all heads {all_heads:.2f} s")
 
 
-def _content(layers: int, heads: int, vectors: int) -> QkPageContent:
+def random_content(layers: int, heads: int, vectors: int) -> QkPageContent:
     """Return random points, norms and weights of random tokens."""
     random = np.random.default_rng(0)
     words = np.array([f"w{number}" for number in range(500)])
@@ -80,7 +80,7 @@ def _content(layers: int, heads: int, vectors: int) -> QkPageContent:
     return QkPageContent(RunInfo("made"), inputs, [kind], ["word", "piece"], "PCA")
 
 
-def _times(path: Path, loads: int) -> tuple[float, float]:
+def load_times(path: Path, loads: int) -> tuple[float, float]:
     """Return the middle of the seconds until the first view and until all heads are drawn."""
     from playwright.sync_api import sync_playwright
 

@@ -86,7 +86,6 @@ class QkPageContent:
     types   names of the types of tokens
     method  how the maps are made, such as `t-SNE`
     color   what colours show when the page opens: side, position, type, norm or text
-    notes   notes for the reader, after those of the run
     """
 
     info: RunInfo
@@ -95,7 +94,6 @@ class QkPageContent:
     types: Sequence[str]
     method: str
     color: str = "side"
-    notes: Sequence[str] = ()
 
 
 def qk_page_html(content: QkPageContent) -> str:
@@ -113,7 +111,7 @@ def qk_payload(content: QkPageContent) -> tuple[Plain, list[bytes]]:
         "schema": SCHEMA,
         "title": info.title,
         "about": [model, *filter(None, (info.cls, info.dtype))],
-        "notes": [note.replace(info.model, model) for note in (*info.notes, *content.notes)],
+        "notes": [note.replace(info.model, model) for note in info.notes],
         "method": content.method,
         "color": content.color,
         "token_types": list(content.types),

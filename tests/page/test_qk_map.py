@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hostile import HOSTILE
-from made_points import PER_ROW, made_content
+from made_points import PER_ROW, made_content, some_points
 from page import Read
 
+from attncli.page import qk_map
 from attncli.page.filled import built_page
 from attncli.page.qk_map import encode_norms, encode_points, qk_page_html
+from benchmarks.qk_map_page import random_content
 
 SCHEMA = "qk-map.schema.json"
 
@@ -44,6 +46,15 @@ def test_points_norms_and_weights_are_read_back() -> None:
         assert (np.abs(weights - layer.weights) <= scale / 255).all()
 
 
+def test_positions_have_four_bytes_where_two_are_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = made_content()
+    monkeypatch.setattr(qk_map, "MOST_SHORT_KEYS", 7)
+    read = Read(qk_page_html(content), SCHEMA)
+    for layer, of_page in zip(content.kinds[0].layers, read.document["kinds"][0]["layers"], strict=True):
+        keys = np.frombuffer(read.blobs[of_page["strongest"]], "<u4", layer.keys.size, 4 * 2 * content.kinds[0].queries)
+        assert (keys.reshape(layer.keys.shape) == layer.keys).all()
+
+
 def test_undefined_quality_is_null_and_the_model_is_named_without_folders() -> None:
     content = made_content()
     layer = content.kinds[0].layers[0]
@@ -61,18 +72,8 @@ def test_texts_without_points_are_left_out() -> None:
     content = made_content([["a", "b", "c"], ["d", "e", "f"]])
     kind = content.kinds[0]
     chosen = kind.texts == 0
-    first = chosen[: kind.queries]
-    layers = [
-        replace(
-            layer,
-            points=layer.points[:, chosen],
-            norms=layer.norms[:, chosen],
-            keys=layer.keys[:, first],
-            weights=layer.weights[:, first],
-        )
-        for layer in kind.layers
-    ]
     columns = {name: getattr(kind, name)[chosen] for name in ("texts", "positions", "types")}
+    layers = some_points(kind, chosen.nonzero()[0], chosen[: kind.queries].nonzero()[0])
     part = replace(kind, queries=3, layers=layers, **columns)
     read = Read(qk_page_html(replace(content, kinds=[part])), SCHEMA)
     assert [text["index"] for text in read.document["kinds"][0]["texts"]] == [0]
@@ -81,10 +82,10 @@ def test_texts_without_points_are_left_out() -> None:
 
 def test_hostile_tokens_break_out_of_nothing() -> None:
     content = made_content([HOSTILE], special=())
-    hostile = replace(content.info, model="</script><!--<title>&amp;", cls="</script>")
-    html = qk_page_html(replace(content, info=hostile, notes=["</script>"]))
+    hostile = replace(content.info, model="</script><!--<title>&amp;", cls="</script>", notes=("</script>",))
+    html = qk_page_html(replace(content, info=hostile))
     assert Read(html, SCHEMA).tags == Read(qk_page_html(made_content([["a"] * 3])), SCHEMA).tags
-    assert html == qk_page_html(replace(content, info=hostile, notes=["</script>"]))
+    assert html == qk_page_html(replace(content, info=hostile))
 
 
 def test_the_page_of_the_package_has_places_for_title_and_maps() -> None:
@@ -104,3 +105,8 @@ def test_norms_of_zero_have_codes() -> None:
     largest, codes = encode_norms(np.zeros((1, 3)))
     assert largest == 0
     assert not codes.any()
+
+
+def test_12_x_12_heads_with_2000_vectors_each_need_less_than_15_mb() -> None:
+    # one layer, with its own copies of the page and of all tokens; random points compress worse than those of a model
+    assert len(qk_page_html(random_content(layers=1, heads=12, vectors=2000))) < 15e6 / 12
