@@ -34,7 +34,7 @@ def label_permutation(a: Array, b: Array) -> Array:
     def p_values(x: Array, y: Array) -> Array:
         found = load_scipy().permutation_test(
             (x, y),
-            lambda *sets, axis: np.abs(_difference(*sets, axis=axis)),
+            lambda x, y, axis: np.abs(_difference(x, y, axis)),
             alternative="greater",
             axis=-1,
             vectorized=True,

@@ -86,7 +86,7 @@ def sample_tokens(inputs: Sequence[Input], kind: Kind, vectors: int, seed: int, 
         np.concatenate(types).astype(np.int8),
         len(rows[0]),
     )
-    return Sample(tokens, _pairs(*rows, seed))
+    return Sample(tokens, _pairs(rows[0], rows[1], seed))
 
 
 def _texts_and_types(sides: Sequence[Tokens], rows: Array, positions: Array) -> tuple[list[str], Array]:
