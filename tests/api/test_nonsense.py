@@ -234,7 +234,7 @@ def instances(model: attncli.Model) -> dict[str, Any]:
     found += [model.prune(["a cat", "a dog"], rank_texts=["it sat", "it ran"], heads=1)]
     decoder = tiny("gpt2")
     found += [decoder.knockout("the cat sat on the"), decoder.attribute("the cat sat", "attention")]
-    found += [attncli.log("demo:encoder", "a cat", metrics="sink", layer=0)]
+    found += [attncli.log("demo:encoder", "a cat", metrics="sink", layer=0), model.qk_map(["a cat", "a dog"], head=0)]
     found += [run.view(), run.info, attention.layers[0], run.segments(spans={"a": [(0, 1)], "cat": [(2, 5)]})]
     return {type(instance).__name__: instance for instance in found}
 
