@@ -116,9 +116,27 @@ class InputOptions:
     target: str | None = option(
         "Input", "text that the decoder reads; without it the model generates one and says so", metavar="TEXT"
     )
-    file: str | None = option("Input", "one text a line, or .jsonl, .csv, .parquet; - is stdin", "-f", metavar="PATH")
+    file: str | None = option(
+        "Input",
+        "one text a line, or .jsonl, .csv, .parquet, also .gz or .zst; a folder or 'corpus/*.jsonl'; - is stdin",
+        "-f",
+        metavar="PATH",
+    )
+    dataset: str | None = option(
+        "Input",
+        "dataset of Hugging Face, such as stanfordnlp/imdb, NAME:CONFIG, or a saved one",
+        metavar="NAME_OR_DIR",
+    )
+    split: str | None = option("Input", "split of the dataset, such as train or 'test[:1000]'", metavar="NAME")
+    streaming: bool = option("Input", "read the dataset while it is downloaded, without a copy on disk", default=False)
     text_file: str | None = option("Input", "one text in several lines; - is stdin", metavar="PATH")
     column: str | None = option("Input", "column with the texts (default: text)", metavar="NAME")
+    on_error: str = option(
+        "Input",
+        "record of a file or dataset that is no text: stop, or skip it and say so",
+        choices=vocabulary.ON_ERRORS,
+        default="stop",
+    )
     chat: str | None = option("Input", "JSON file of messages for the model's chat template", metavar="FILE")
     generate: int = option("Input", "append N greedy tokens, then read the whole text", metavar="N", default=0)
     max_tokens: int | None = option("Input", "cut longer texts", metavar="N")

@@ -24,8 +24,10 @@ MODEL_HEADS = (
 )
 DEFAULT_MODEL = "demo:encoder"
 BATCH_TOKENS = 4096
-TEXT_SOURCES = ("text", "file", "text_file", "chat")
+TEXT_SOURCES = ("text", "file", "text_file", "chat", "dataset")
 """Options that give the text; a command takes one of them."""
+ON_ERRORS = ("stop", "skip")
+"""What happens at a record of a corpus that is no text."""
 
 TABLE_FORMATS = ("json", "csv", "parquet", "jsonl")
 PICTURE_FORMATS = ("png", "svg", "pdf")

@@ -23,17 +23,17 @@ def display_name(path: str | Path) -> str:
 def read_lines(path: str | Path, keep_ends: bool = False) -> Iterator[tuple[str, int]]:
     """Yield the lines of a UTF-8 file with their numbers from 1; only `\\n` and `\\r\\n` end a line."""
     offset = 0
-    with _open_bytes(path) as file:
+    with open_bytes(path) as file:
         for number, line in enumerate(file, start=1):
-            text = _decode_utf8(path, line, offset, number)
+            text = decode_utf8(path, line, offset, number)
             offset += len(line)
             yield (text if keep_ends else text.removesuffix("\n").removesuffix("\r")), number
 
 
 def read_file_text(path: str | Path) -> str:
     """Return the text of a UTF-8 file, without a byte order mark."""
-    with _open_bytes(path) as file:
-        return _decode_utf8(path, file.read(), 0, 1)
+    with open_bytes(path) as file:
+        return decode_utf8(path, file.read(), 0, 1)
 
 
 def read_json(path: str | Path) -> object:
@@ -57,7 +57,7 @@ def check_exists(path: str | Path) -> None:
     if found == "folder":
         raise UsageError(f"expected a file, but {path} is a folder: name a file in it")
     if found == "nothing":
-        raise UsageError(f"no such file: {path}{_close_names(Path(path))}")
+        raise UsageError(f"no such file: {path}{close_names(Path(path))}")
     check_regular(path)
 
 
@@ -67,7 +67,8 @@ def check_regular(path: str | Path) -> None:
         raise UsageError(f"expected a regular file, but {path} is a pipe or a device: save its content as a file first")
 
 
-def _close_names(path: Path) -> str:
+def close_names(path: Path) -> str:
+    """Return `; did you mean …` with names in the folder of a path that are like its own, or ""."""
     try:
         hint = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir()])
     except OSError:
@@ -76,7 +77,8 @@ def _close_names(path: Path) -> str:
 
 
 @contextmanager
-def _open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
+def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open a file or stdin in a `with` block; raise UsageError if it cannot be read."""
     buffer: Any = getattr(sys.stdin, "buffer", None)
     if str(path) == STDIN and buffer is None:
         raise UsageError("cannot read stdin: it is closed; pipe a file into it, or name the file")
@@ -92,8 +94,11 @@ def _open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
         raise UsageError(f"cannot read {display_name(path)}: {error.strerror or error}") from error
 
 
-def _decode_utf8(path: str | Path, data: bytes, offset: int, line: int) -> str:
-    """Return bytes without a byte order mark as text; `offset` and `line` are their position in the file."""
+def decode_utf8(path: str | Path, data: bytes, offset: int, line: int) -> str:
+    """Return bytes without a byte order mark as text; raise UsageError if they are not UTF-8.
+
+    offset, line  where they begin in the file
+    """
     if offset == 0 and data.startswith(_BOM):
         data, offset = data.removeprefix(_BOM), len(_BOM)
     try:

@@ -1,27 +1,25 @@
 """Texts given as strings, and texts and chats read from files and stdin."""
 
-import csv
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 from attncli.data import Text
 from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.row_values import TextRow
 from attncli.inputs.text_files import (
     STDIN,
     check_exists,
     check_text,
     display_name,
+    open_bytes,
     read_file_text,
     read_json,
-    read_lines,
     type_name,
 )
+from attncli.inputs.text_rows import TABLES, decoded_lines, json_object, reader_of
 
-_CSV_LIMIT = Lock()
 Texts = str | Text | Sequence[str | Text]
 _MANY_LINES, _SHORT_LINE = 20, 100
 """From how many lines on a file may be one text, and the characters that its median line then has at most."""
@@ -80,16 +78,12 @@ def read_texts(path: str | Path, column: str | None = None) -> Iterator[Text]:
     (default `text`). Blank texts are skipped. Raises `UsageError` for a file without texts and for a broken file; some
     errors appear only when the iterator reaches them.
     """
-    suffix = "" if str(path) == STDIN else Path(path).suffix.lower()
-    known = ", ".join(_TABLES)
-    if suffix == ".json":
-        raise UsageError(f"cannot tell what is a text in {path}: expected {known}, or plain text, one per line")
+    if str(path) == STDIN:
+        if column is not None:
+            raise UsageError(f"stdin has no columns: --column '{column}' goes with {', '.join(TABLES)}")
+        return _not_blank(path, _stdin_rows())
     check_exists(path)
-    if reader := _TABLES.get(suffix):
-        return _not_blank(path, reader(Path(path), column or "text"))
-    if column is not None:
-        raise UsageError(f"{display_name(path)} has no columns: --column '{column}' goes with {known}")
-    return _not_blank(path, (line for line, _ in read_lines(path)))
+    return _not_blank(path, reader_of(Path(path), column).rows())
 
 
 def read_whole_text(path: str | Path) -> str:
@@ -109,12 +103,14 @@ def one_text_note(path: str | Path, texts: Sequence[Text]) -> str:
     return f"{display_name(path)} is read as {len(lengths)} texts, one a line; --text-file reads it as one text"
 
 
-def _not_blank(path: str | Path, texts: Iterator[str]) -> Iterator[Text]:
+def _not_blank(path: str | Path, rows: Iterator[TextRow]) -> Iterator[Text]:
     any_text = False
-    for text in texts:
-        if text.strip():
+    for row in rows:
+        if isinstance(row.text, UsageError):
+            raise row.text
+        if row.text.strip():
             any_text = True
-            yield Text(text)
+            yield Text(row.text)
     if not any_text:
         raise UsageError(f"{display_name(path)} contains no text: expected at least one that is not blank")
 
@@ -124,103 +120,14 @@ def jsonl_rows(path: Path, what: str) -> Iterator[tuple[dict[str, Any], int]]:
 
     what  what an object should contain, for errors
     """
-    for line, number in read_lines(path):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-            raise UsageError(f"{path}, line {number} is not JSON: {reason}") from error
-        if not isinstance(row, dict):
-            raise UsageError(f"{path}, line {number}: expected a JSON object {what}, got {type_name(row)}")
-        yield row, number
+    with open_bytes(path) as file:
+        for line in decoded_lines(path, file):
+            if line.error or line.text.strip():
+                yield json_object(f"{path}, line {line.number}", line, what), line.number
 
 
-def _read_jsonl(path: Path, column: str) -> Iterator[str]:
-    for row, number in jsonl_rows(path, f"with '{column}'"):
-        _check_column(f"{path}, line {number}", column, list(row))
-        yield _cell(f"{path}, line {number}", column, row[column])
-
-
-def _read_csv(path: Path, column: str) -> Iterator[str]:
-    lines = (line for line, _ in read_lines(path, keep_ends=True))
-    reader = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-    rows = _long_rows(reader)
-    try:
-        header: list[str] = next(rows, [])
-        if not header:  # an empty file: the caller raises the error for a file without texts
-            return
-        if header.count(column) > 1:
-            raise UsageError(f"{path} has {header.count(column)} columns named '{column}': rename all but one")
-        _check_column(str(path), column, header)
-        for row in filter(None, rows):
-            if len(row) != len(header):
-                raise UsageError(
-                    f"{path}, line {reader.line_num} is broken CSV: expected {len(header)} cells as in the header, "
-                    f"got {len(row)}; quote cells with commas"
-                )
-            yield row[header.index(column)]
-    except csv.Error as error:
-        raise UsageError(f"{path}, line {reader.line_num} is broken CSV: {error}") from error
-
-
-def _long_rows(reader: Iterator[list[str]]) -> Iterator[list[str]]:
-    """Yield rows with texts of any length; the limit of the csv module, 128 KiB, is one of the whole process."""
-    while True:
-        with _CSV_LIMIT:
-            limit = csv.field_size_limit(2**31 - 1)
-            try:
-                row = next(reader, None)
-            finally:
-                csv.field_size_limit(limit)
-        if row is None:
-            return
-        yield row
-
-
-def _read_parquet(path: Path, column: str) -> Iterator[str]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise UsageError('Parquet needs pyarrow: pip install "attncli[parquet]"') from error
-    number = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            if names.count(column) > 1:
-                raise UsageError(f"{path} has {names.count(column)} columns named '{column}': rename all but one")
-            _check_column(str(path), column, names)
-            for batch in file.iter_batches(batch_size=1024, columns=[column]):
-                for cell in batch.column(0).to_pylist():
-                    number += 1
-                    yield _cell(f"{path}, row {number}", column, cell)
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{path}, row {number + 1} or later is not UTF-8 ({error.reason}): repair the texts"
-        ) from error
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"cannot read {path} as Parquet: {reason}") from error
-
-
-_TABLES: dict[str, Callable[[Path, str], Iterator[str]]] = {
-    ".jsonl": _read_jsonl,
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".parquet": _read_parquet,
-}
-
-
-def _check_column(where: str, column: str, known: list[str]) -> None:
-    if column not in known:
-        hint = did_you_mean(column, known)
-        columns = f" (columns: {', '.join(known)})" if hint.startswith("did") else ""
-        raise UsageError(f"{where} has no column '{column}': {hint}{columns}; choose one with --column")
-
-
-def _cell(where: str, column: str, cell: object) -> str:
-    if not isinstance(cell, str):
-        raise UsageError(f"{where}: expected a text in column '{column}', got {type_name(cell)}")
-    return check_text(where, cell)
+def _stdin_rows() -> Iterator[TextRow]:
+    """Yield the lines of stdin."""
+    with open_bytes(STDIN) as file:
+        for line in decoded_lines(STDIN, file):
+            yield TextRow(line.offset, line.number, line.error or line.text)

@@ -16,6 +16,7 @@ Layers = Sequence[Sequence[str]]
 HEAVY = {
     "accelerate",
     "captum",
+    "datasets",
     "gguf",
     "huggingface_hub",
     "keras",
@@ -38,6 +39,7 @@ HEAVY = {
     "umap",
     "xarray",
     "yaml",
+    "zstandard",
 }
 WRITING_METHODS = {
     "write_text",
