@@ -173,7 +173,7 @@ def _quiet_libraries(options: ConsoleOptions) -> Iterator[None]:
     if not (options.verbose or options.debug):
         wanted["TRANSFORMERS_VERBOSITY"] = "error"
     if options.quiet or not sys.stderr.isatty():
-        wanted["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+        wanted["HF_HUB_DISABLE_PROGRESS_BARS"] = wanted["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     # libraries read these when they are imported; values that the user has set stay
     wanted = {name: value for name, value in wanted.items() if name not in os.environ}
     transformers_log = logging.getLogger("transformers")

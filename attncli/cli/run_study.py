@@ -9,10 +9,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attncli.cli.console import CommandConsole, command_console, print_note
+from attncli.cli.console import CommandConsole, command_console
 from attncli.cli.edit_arguments import edit_arguments
 from attncli.cli.own_module import module_run
 from attncli.cli.pictures import style_of
+from attncli.cli.read_input import read_input
 from attncli.edit_options import EditedModelOptions, edit_lines
 from attncli.engine.checks import check_choice
 from attncli.engine.report import Drawing, Report, Table, with_key_value_heads
@@ -28,11 +29,10 @@ from attncli.options import (
     SavedRunOptions,
     SelectionOptions,
     StudyOptions,
-    key,
     typed,
 )
 from attncli.terminal import named_texts
-from attncli.vocabulary import DEFAULT_MODEL, LAYOUTS, MAPS_FORMATS, MODEL_HEADS, TEXT_SOURCES
+from attncli.vocabulary import DEFAULT_MODEL, LAYOUTS, MAPS_FORMATS, MODEL_HEADS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -266,30 +266,3 @@ def split_heads(given: list[str] | None, model_head: str) -> tuple[str | None, s
     if "all" in numbers:
         return "all", model_head
     return ",".join(numbers) or None, model_head
-
-
-def read_input(options: InputOptions) -> list[Text]:
-    """Return the texts; raise UsageError if there are none, or if ways to give them exclude each other."""
-    from attncli.inputs.texts import one_text_note, parse_texts, read_chat, read_texts, read_whole_text
-
-    sources = [key(name) for name in TEXT_SOURCES if getattr(options, name) is not None]
-    if not sources:
-        raise UsageError('there is no text to read: give --text "…", or --file PATH (--file - is stdin)')
-    if len(sources) > 1:
-        raise UsageError(f"--{sources[0]} and --{sources[1]} exclude each other: give one of them")
-    if options.column is not None and options.file is None:
-        raise UsageError("--column names a column of a file: give --file too")
-    source = sources[0]
-    for name in {"file": ("pair", "target"), "chat": ("pair",)}.get(source, ()):
-        if getattr(options, name) is not None:
-            raise UsageError(f"--{name} goes with --text, not with --{source}: leave one of them out")
-    if options.file is not None:
-        texts = parse_texts(list(read_texts(options.file, options.column)))
-        if note := one_text_note(options.file, texts):
-            print_note(note)
-        return texts
-    if options.text_file is not None:
-        return parse_texts(read_whole_text(options.text_file), options.pair, options.target)
-    if options.chat is not None:
-        return parse_texts(read_chat(options.chat), target=options.target)
-    return parse_texts(options.text or [], options.pair, options.target)

@@ -11,13 +11,18 @@ from typing import Any
 
 from attncli.data import Text
 from attncli.errors import UsageError
-from attncli.inputs.compressed import damage_named
-from attncli.inputs.corpus_files import CorpusFile, find_corpus_files
+from attncli.inputs.compressed import compression, damage_named
+from attncli.inputs.corpus_files import CorpusFile, find_corpus_files, is_pattern
 from attncli.inputs.dataset_rows import DatasetRows
 from attncli.inputs.row_values import MissingColumnError, TextRow
 from attncli.inputs.shards import ERRORS_SHOWN, SHARD_TEXTS, Record, Shard, Start, Survey, TextsDigest, records_counted
 from attncli.inputs.text_rows import RowReader, reader_of
+from attncli.paths import what_is_at
 from attncli.vocabulary import ON_ERRORS
+
+
+def _ignore(value: object) -> None:
+    """Do nothing."""
 
 
 @dataclass(eq=False)
@@ -50,6 +55,8 @@ class Corpus:
         """Return the corpus of a file, a folder or a pattern; raise UsageError if there is no file."""
         _check_on_error(on_error)
         files, notes = find_corpus_files(str(path))
+        for file in files:
+            reader_of(file.path, column)
         return cls(str(path), files=files, column=column, on_error=on_error, notes=notes)
 
     @classmethod
@@ -81,15 +88,15 @@ class Corpus:
         """Yield all records in order, one at a time; raise UsageError for one that is no text, unless it is skipped."""
         return self._records(Start())
 
-    def survey(self, size: int = SHARD_TEXTS, advance: Callable[[float], None] = lambda texts: None) -> Survey:
+    def survey(self, size: int = SHARD_TEXTS, advance: Callable[[float], None] = _ignore) -> Survey:
         """Read the corpus once without keeping it, and return what it holds; a second call returns the same.
 
         size     texts of a shard
-        advance  is called with the number of texts that were read since the last call
+        advance  is called with the number of files that were read since the last call
         Raise UsageError if it contains no text.
         """
         if size not in self._surveys:
-            self._surveys[size] = self._survey(size, advance)
+            self._surveys[size] = self._survey(size, advance=advance)
         return self._surveys[size]
 
     def shards(self, size: int = SHARD_TEXTS) -> tuple[Shard, ...]:
@@ -113,8 +120,9 @@ class Corpus:
 
     def texts(self) -> list[Text]:
         """Return all texts at once, for a corpus that fits into memory; raise UsageError if there is none."""
-        self.survey()
-        return [Text(record.text) for record in self]
+        texts: list[Text] = []
+        self._surveys[SHARD_TEXTS] = self._survey(SHARD_TEXTS, keep=lambda text: texts.append(Text(text)))
+        return texts
 
     @property
     def sources(self) -> int:
@@ -157,7 +165,10 @@ class Corpus:
                 self._readers[number] = DatasetRows(self.dataset, self.split, column, self.streaming)
         return self._readers[number]
 
-    def _survey(self, size: int, advance: Callable[[float], None]) -> Survey:
+    def _survey(
+        self, size: int, advance: Callable[[float], None] = _ignore, keep: Callable[[str], None] = _ignore
+    ) -> Survey:
+        """Return the survey; `keep` is called with each text."""
         builder, errors, skipped, done = _ShardBuilder(size), [], 0, 0
         for number, row in self._rows(Start()):
             if number > done:
@@ -170,6 +181,7 @@ class Corpus:
                 errors += [str(row.text)] if len(errors) < ERRORS_SHOWN else []
             elif row.text.strip():
                 builder.add(Start(number, row.offset, row.number), row.text)
+                keep(row.text)
         advance(self.sources - done)
         shards, texts_digest = builder.finish()
         survey = Survey(builder.texts, self._digest(texts_digest), shards, skipped, tuple(errors))
@@ -185,6 +197,14 @@ class Corpus:
         contents = [[file.name, _file_digest(file.path)] for file in self.files]
         listed = json.dumps([self.column or "text", contents])
         return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def is_corpus(path: str) -> bool:
+    """Return whether a path is a corpus in any case: a folder, a pattern, or a compressed file.
+
+    A plain file is one too if it has more texts than are read at once.
+    """
+    return is_pattern(path) or what_is_at(path) == "folder" or bool(compression(Path(path)))
 
 
 class _ShardBuilder:

@@ -72,7 +72,10 @@ def _known() -> str:
 
 def _matching_files(pattern: str) -> CorpusFiles:
     """Return the files that a pattern matches; linked folders are not entered by `**`, so that no file comes twice."""
-    parts = Path(pattern).parts
+    try:  # a shell does not replace ~ in quotes
+        parts = Path(pattern).expanduser().parts
+    except RuntimeError as error:
+        raise UsageError(f"no file matches {pattern}: there is no such home folder") from error
     first = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
     folder, rest = Path(*parts[:first]), parts[first:]
     if rest[-1] == "**":
@@ -88,7 +91,8 @@ def _matching_files(pattern: str) -> CorpusFiles:
     named = Path(rest[-1]).suffix.lower()
     wanted = "" if _MAGIC.search(named) else named
     empty = f"no file matches {pattern}: {_similar(folder, rest)}"
-    return _chosen(folder, [path for path in matches if not path.is_dir()], empty, wanted)
+    any_depth = "**" in rest
+    return _chosen(folder, [path for path in matches if not (any_depth and path.is_dir())], empty, wanted)
 
 
 def _chosen(folder: Path, paths: Sequence[Path], empty: str, wanted: str = "") -> CorpusFiles:
@@ -98,8 +102,8 @@ def _chosen(folder: Path, paths: Sequence[Path], empty: str, wanted: str = "") -
     """
     named = [CorpusFile(path, path.relative_to(folder).as_posix()) for path in paths]
     named.sort(key=lambda file: os.fsencode(file.name))
-    files = [file for file in named if has_known_suffix(file.path) or (wanted and file.path.suffix.lower() == wanted)]
-    ignored = [file.name for file in named if file not in files]
+    files = [file for file in named if _is_chosen(file.path, wanted)]
+    ignored = [f"{file.name}/" if file.path.is_dir() else file.name for file in named if file not in files]
     if not files:
         raise UsageError(f"{empty}{f'; ignored {_listed(ignored)}' if ignored else ''}")
     for file in files:
@@ -108,8 +112,14 @@ def _chosen(folder: Path, paths: Sequence[Path], empty: str, wanted: str = "") -
     return CorpusFiles(tuple(files), notes)
 
 
+def _is_chosen(path: Path, wanted: str) -> bool:
+    if path.is_dir():
+        return False
+    return has_known_suffix(path) or (wanted != "" and path.suffix.lower() == wanted)
+
+
 def _files_in(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and in those within, without hidden ones; linked folders are not entered."""
+    """Yield the files in a folder and in those within, without hidden ones, and linked folders, which it skips."""
 
     def refuse(error: OSError) -> None:
         raise UsageError(f"cannot read {error.filename}: {error.strerror or error}") from error
@@ -117,6 +127,7 @@ def _files_in(folder: Path) -> Iterator[Path]:
     for name, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [inner for inner in folders if not inner.startswith(".")]
         yield from (Path(name, file) for file in files if not file.startswith("."))
+        yield from (path for path in (Path(name, inner) for inner in folders) if path.is_symlink())
 
 
 def _is_hidden(path: Path, pattern: Sequence[str]) -> bool:

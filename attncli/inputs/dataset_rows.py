@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ class DatasetRows(ForwardRows):
     def __init__(self, name: str, split: str | None, column: str, streaming: bool) -> None:
         super().__init__()
         self._name, self._column, self._streaming = name, column, streaming
-        with _errors_named(name):
+        with _errors_named(name), _quiet_libraries():
             self._dataset = _load(name, split, streaming)
         names = self._dataset.column_names
         if names is not None:
@@ -93,6 +94,20 @@ def _only_split(name: str, splits: list[str]) -> str:
     if len(splits) != 1:
         raise UsageError(f"{name} has the splits {', '.join(splits)}: choose one with --split")
     return splits[0]
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Let the libraries of datasets print errors only: what they say of missing descriptions concerns nobody here."""
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager

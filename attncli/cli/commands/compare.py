@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncli.cli.run_study import CommonOptions, load_arguments, read_input, run_study, split_heads
+from attncli.cli.read_input import read_input
+from attncli.cli.run_study import CommonOptions, load_arguments, run_study, split_heads
 from attncli.edit_options import EditedModelOptions, edit_lines, other_edit_lines, takes_mean
 from attncli.errors import UsageError
 from attncli.options import (

@@ -14,7 +14,8 @@ import typer
 from attncli.cli.command_table import all_commands
 from attncli.cli.console import CommandConsole, command_console, each_note_once
 from attncli.cli.pictures import style_of
-from attncli.cli.run_study import CommonOptions, load_arguments, read_input, request_of
+from attncli.cli.read_input import read_input
+from attncli.cli.run_study import CommonOptions, load_arguments, request_of
 from attncli.edit_options import EditedModelOptions
 from attncli.errors import AttnError
 from attncli.options import (
