@@ -50,7 +50,8 @@ def corpus_of(options: InputOptions) -> Corpus | None:
 
     Raise UsageError if ways to give texts exclude each other, or there is none.
     """
-    from attncli.inputs.corpus import Corpus, is_corpus
+    from attncli.inputs.corpus import Corpus
+    from attncli.inputs.corpus_files import is_corpus
 
     _check_sources(options)
     if options.dataset is not None:

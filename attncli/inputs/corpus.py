@@ -11,13 +11,12 @@ from typing import Any
 
 from attncli.data import Text
 from attncli.errors import UsageError
-from attncli.inputs.compressed import compression, damage_named
-from attncli.inputs.corpus_files import CorpusFile, find_corpus_files, is_pattern
+from attncli.inputs.compressed import damage_named
+from attncli.inputs.corpus_files import CorpusFile, find_corpus_files
 from attncli.inputs.dataset_rows import DatasetRows
 from attncli.inputs.row_values import MissingColumnError, TextRow
 from attncli.inputs.shards import ERRORS_SHOWN, SHARD_TEXTS, Record, Shard, Start, Survey, TextsDigest, records_counted
 from attncli.inputs.text_rows import RowReader, reader_of
-from attncli.paths import what_is_at
 from attncli.vocabulary import ON_ERRORS
 
 
@@ -197,14 +196,6 @@ class Corpus:
         contents = [[file.name, _file_digest(file.path)] for file in self.files]
         listed = json.dumps([self.column or "text", contents])
         return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def is_corpus(path: str) -> bool:
-    """Return whether a path is a corpus in any case: a folder, a pattern, or a compressed file.
-
-    A plain file is one too if it has more texts than are read at once.
-    """
-    return is_pattern(path) or what_is_at(path) == "folder" or bool(compression(Path(path)))
 
 
 class _ShardBuilder:

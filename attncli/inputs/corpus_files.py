@@ -39,6 +39,14 @@ def is_pattern(path: str) -> bool:
     return _MAGIC.search(path) is not None and what_is_at(path) == "nothing"
 
 
+def is_corpus(path: str) -> bool:
+    """Return whether a path is a corpus in any case: a folder, a pattern, or a compressed file.
+
+    A plain file is one too if it has more texts than are read at once.
+    """
+    return is_pattern(path) or what_is_at(path) == "folder" or bool(compression(Path(path)))
+
+
 def find_corpus_files(path: str) -> CorpusFiles:
     """Return the files of a corpus; raise UsageError if there are none.
 
@@ -137,8 +145,8 @@ def _is_hidden(path: Path, pattern: Sequence[str]) -> bool:
 
 def _similar(folder: Path, rest: Sequence[str]) -> str:
     """Return what a pattern without a match may have meant: names in its folder, by their likeness to its last part."""
-    names = [file.name for file in sorted(_files_in(folder)) if len(rest) > 1 or file.parent == folder]
-    return did_you_mean(rest[-1], set(names)) if names else f"{folder} has no files"
+    files = [path for path in _files_in(folder) if not path.is_dir() and (len(rest) > 1 or path.parent == folder)]
+    return did_you_mean(rest[-1], {path.name for path in files}) if files else f"{folder} has no files"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Collection
 from dataclasses import fields
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
@@ -9,11 +10,14 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema, create_model
 
 from attncli.errors import UsageError, did_you_mean
+from attncli.inputs.corpus_files import find_corpus_files, is_corpus, is_pattern
+from attncli.inputs.text_files import STDIN, check_exists
 from attncli.inputs.yaml_file import FilePath, JoinedText, Section, TextList
 from attncli.options import Option, key
+from attncli.paths import what_is_at
 
 Group = TypeVar("Group")
-_FILES = ("file", "text_file", "chat", "segments", "mean_file", "held_out")
+_FILES = ("text_file", "chat", "segments", "mean_file", "held_out")
 """Options that name a file; it is found relative to the YAML file."""
 
 
@@ -34,11 +38,37 @@ def section(
                 option, name_in_file = field.metadata["option"], key(field.name)
                 former_keys |= {former.lstrip("-"): name_in_file for former in option.former}
                 checked = _checked(_kind_in_file(hints[field.name]), name_in_file, option)
-                value = FilePath if field.name in _FILES else checked
-                keys[field.name] = (value, Field(None, alias=name_in_file, description=option.help))
+                kind = FilePath if field.name in _FILES else _CORPORA.get(field.name, checked)
+                keys[field.name] = (kind, Field(None, alias=name_in_file, description=option.help))
     made = create_model(title, __base__=base, **keys, **more)
     made.former_keys = former_keys
     return made
+
+
+def _corpus_path(value: str, info: ValidationInfo) -> str:
+    """Return the path of files that a section names, relative to the folder of the document; `-` is stdin."""
+    assert info.context is not None  # set by `validate`
+    path = value if value == STDIN else str(info.context["folder"] / value)
+    if path == STDIN or not is_corpus(path):
+        check_exists(path)
+    elif is_pattern(path):
+        path = f"{glob.escape(str(info.context['folder']))}/{value}"
+        find_corpus_files(path)
+    return path
+
+
+def _dataset_path(value: str, info: ValidationInfo) -> str:
+    """Return the path of a dataset in the folder of the document, or a name on the Hub as it is."""
+    assert info.context is not None  # set by `validate`
+    path = info.context["folder"] / value
+    return str(path) if what_is_at(path) == "folder" else value
+
+
+_CORPORA: dict[str, Any] = {
+    "file": Annotated[str, AfterValidator(_corpus_path), WithJsonSchema({"type": "string"})],
+    "dataset": Annotated[str, AfterValidator(_dataset_path), WithJsonSchema({"type": "string"})],
+}
+"""Options that name one file or many."""
 
 
 def given(read: Section, group: type[Group]) -> dict[str, Any]:
