@@ -74,9 +74,8 @@ def _check_sources(options: InputOptions) -> None:
     defaults = InputOptions()
     for name, others in _ONLY_WITH.items():
         if getattr(options, name) != getattr(defaults, name) and sources[0] not in others:
-            raise UsageError(
-                f"--{key(name)} goes with {' or '.join(f'--{key(other)}' for other in others)}: give it too"
-            )
+            needed, it = " or ".join(f"--{key(other)}" for other in others), "one of them" if others[1:] else "it"
+            raise UsageError(f"--{key(name)} goes with {needed}: give {it} too")
     for name in _NEVER_WITH.get(sources[0], ()):
         if getattr(options, name) is not None:
             raise UsageError(f"--{name} goes with --text, not with --{sources[0]}: leave one of them out")

@@ -96,6 +96,8 @@ def _matching_files(pattern: str) -> CorpusFiles:
         raise UsageError(f"{pattern} is no pattern: ** stands for folders, so it is a part of its own") from error
     except OSError as error:
         raise UsageError(f"cannot read {folder}: {error.strerror or error}") from error
+    if not matches and not {"*", "?"} & set(pattern):  # more likely a name with brackets
+        check_exists(pattern)
     named = Path(rest[-1]).suffix.lower()
     wanted = "" if _MAGIC.search(named) else named
     empty = f"no file matches {pattern}: {_similar(folder, rest)}"

@@ -59,19 +59,19 @@ class DatasetRows(ForwardRows):
 
 def _load(name: str, split: str | None, streaming: bool) -> Any:
     """Return a split of a dataset; code that comes with a dataset is never run."""
+    folder, kind = Path(name), what_is_at(name)
+    if kind == "file":
+        raise UsageError(f"expected a dataset, but {name} is a file: read it with --file")
+    is_folder = kind == "folder"
+    if not is_folder and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise UsageError(f"no such folder: {name}; expected a folder, or a dataset of the Hub such as owner/name")
     try:
         import datasets
     except ImportError as error:
         raise UsageError('--dataset needs the package datasets: pip install "attncli[datasets]"') from error
-    folder = Path(name)
-    if what_is_at(name) == "file":
-        raise UsageError(f"--dataset {name} is a file: read it with --file")
-    is_folder = what_is_at(name) == "folder"
     if is_folder and ((folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()):
         return _saved(name, datasets.load_from_disk(name), split)
     dataset, _, config = (name, "", "") if is_folder else name.partition(":")
-    if not is_folder and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise UsageError(f"no such folder: {name}; expected a folder, or a dataset of the Hub such as owner/name")
     if split is None:
         split = _only_split(name, datasets.get_dataset_split_names(dataset, config or None))
     return datasets.load_dataset(dataset, config or None, split=split, streaming=streaming)

@@ -37,8 +37,8 @@ PANELS = {
 GROUPS = {
     "Model": "--model --revision --tokenizer --target-tokenizer --model-head --device --dtype --trust-remote-code "
     "--capture",
-    "Input": "--text --pair --target --file --text-file --column --chat --generate --max-tokens --add-bos "
-    "--batch-tokens",
+    "Input": "--text --pair --target --file --dataset --split --streaming --text-file --column --on-error --chat "
+    "--generate --max-tokens --add-bos --batch-tokens",
     "Selection": "--kind --layer --head --aggregate --aggregate-layers --words --word-ids --special",
     "Output": "--out --force --format --pictures --save-maps --maps-format --layout --max-memory --csv-safe --json "
     "--quiet --verbose --debug",

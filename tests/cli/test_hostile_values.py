@@ -34,7 +34,7 @@ TEXT = ("-t", "The cat sat.")
 FAST = ("--metric", "sink", "-l", "0", "--format", "csv")
 PATHS = {"long name": "a" * 5000, "long path": "a/" * 2500, "NUL": "a\0b", "unknown user": "~nosuchuser/x"}
 BIG = "9" * 24
-READS = {"--file": 2, "--chat": 2, "--from": 2, "--model": 3, "--tokenizer": 3, "--target-tokenizer": 3}
+READS = {"--file": 2, "--dataset": 2, "--chat": 2, "--from": 2, "--model": 3, "--tokenizer": 3, "--target-tokenizer": 3}
 
 
 def refused_in_one_line(run_cli: RunCli, code: int, *args: object) -> str:
@@ -50,7 +50,7 @@ def refused_in_one_line(run_cli: RunCli, code: int, *args: object) -> str:
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 def test_impossible_paths_to_read(path: str, run_cli: RunCli) -> None:
     for option, code in READS.items():
-        text = () if option in ("--file", "--chat", "--from") else TEXT
+        text = () if option in ("--file", "--dataset", "--chat", "--from") else TEXT
         refused_in_one_line(run_cli, code, "stats", *text, option, path)
     for command in ("run", "check"):
         refused_in_one_line(run_cli, 2, command, path)
@@ -360,7 +360,7 @@ def test_hostile_values_of_options(command: str, whole: bool, run_cli: RunCli) -
     base = BASES.get(command, ONE_HEAD).split()
     wrong = []
     for option, name in tried(OPTIONS[command], whole):
-        given = base[2:] if option in ("file", "chat", "from") else base  # without `-t hi`
+        given = base[2:] if option in ("file", "dataset", "chat", "from") else base  # without `-t hi`
         if not ends_in_one_line(run_cli, command, *given, f"--{option}={HOSTILE_VALUES[name]}"):
             wrong.append((option, name))
     assert wrong == []
@@ -376,7 +376,7 @@ def test_hostile_values_of_keys_of_a_file(command: str, whole: bool, run_cli: Ru
     for option, name in tried(keys, whole):
         plan: dict[str, Any] = {"text": "hi", "layer": "0", "head": "0", "out": "out"}
         step: dict[str, Any] = {"format": "html" if command in ("view", "highlight") else "csv"}
-        if option in ("file", "chat"):
+        if option in ("file", "dataset", "chat"):
             del plan["text"]
         if command:
             step[option] = HOSTILE_VALUES[name]

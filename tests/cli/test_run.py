@@ -234,7 +234,10 @@ def test_a_file_may_come_by_stdin(run_cli: RunCli) -> None:
         ("text: a\nsteps:\n- {heatmap: {}, stats: {}}", "line 3, column 3: expected one command, got 2"),
         ("text: a\nsteps: []", "line 2, column 1: there are no steps: give some of "),
         ("text: a", "line 1, column 1: the key 'steps' is missing"),
-        ("steps: [stats]", "line 1, column 1: there is no text to read: give text, file, text-file, chat or inputs"),
+        (
+            "steps: [stats]",
+            "line 1, column 1: there is no text to read: give text, file, text-file, chat, dataset or",
+        ),
         ("text: a\ninputs: [b]\nsteps: [stats]", "line 1, column 1: text and inputs exclude each other"),
         ("model: a\nmodels: [b]\ntext: a\nsteps: [stats]", "line 1, column 1: model and models exclude each other"),
         ("inputs: [{file: none.txt}]\nsteps: [stats]", "line 1, column 17: no such file: none.txt"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import json
@@ -11,7 +12,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -102,7 +102,8 @@ def test_each_file_is_read_as_it_is_read_alone(folder: Path) -> None:
     for name, part in PARTS.items():
         path = folder / name
         assert list(read_texts(path)) == [Text(text) for text in ROWS[part]] == Corpus.of_files(path).texts()
-        assert texts(Corpus.of_files(path, "id" if path.suffix != ".parquet" and ".jsonl" not in name else None))
+        if ".csv" in name or ".tsv" in name:
+            assert texts(Corpus.of_files(path, "id")) == [str(number) for number in range(100)]
 
 
 def test_records_say_where_they_stand(folder: Path) -> None:
@@ -128,18 +129,13 @@ def test_shards_hold_all_texts_in_any_order_and_process(folder: Path, size: int)
         assert shard.digest == hashlib.sha256(framed).hexdigest()
 
 
-@given(
-    st.lists(st.sampled_from(HOSTILE), min_size=1, max_size=12), st.integers(1, 5), st.sampled_from([".jsonl", ".csv"])
-)
-def test_any_texts_come_back_from_shards(tmp_path_factory: Any, rows: list[str], size: int, suffix: str) -> None:
-    path = tmp_path_factory.mktemp("any") / f"a{suffix}"
-    pd.DataFrame({"text": rows}).pipe(
-        lambda frame: (
-            frame.to_json(path, orient="records", lines=True)
-            if suffix == ".jsonl"
-            else frame.to_csv(path, index=False, quoting=1, lineterminator="\n")
-        )
-    )
+@given(st.lists(st.sampled_from(HOSTILE), min_size=1), st.integers(1, 5), st.sampled_from([".jsonl", ".csv"]))
+def test_any_texts_come_back_from_shards(folder: Path, rows: list[str], size: int, suffix: str) -> None:
+    path, frame = folder.with_name(f"any{suffix}"), pd.DataFrame({"text": rows})
+    if suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_csv(path, index=False, quoting=csv.QUOTE_ALL, lineterminator="\n")
     expected = [row for row in rows if row.strip()]
     if not expected:
         assert refusal(path).endswith("contains no text: expected at least one that is not blank")
@@ -159,7 +155,7 @@ def test_a_shard_is_read_without_what_comes_before(tmp_path: Path) -> None:
         data[20 : last.start.offset] = b"\xff" * (last.start.offset - 20)
         path.write_bytes(data)
         assert [record.text for record in corpus.read(last)] == before
-        with pytest.raises(UsageError, match="not UTF-8|not JSON"):
+        with pytest.raises(UsageError, match=r"is not UTF-8|is broken CSV"):
             corpus.read(corpus.shards(40)[0])
 
 
@@ -373,8 +369,9 @@ def test_files_are_found_in_one_order(names: Path, path: str, found: list[str], 
         ("corpsu/*.txt", "no file matches corpsu/*.txt: there is no folder corpsu; did you mean 'corpus'?"),
         ("corpus/**x", "corpus/**x is no pattern: ** stands for folders, so it is a part of its own"),
         ("~nobody-of-that-name/*.txt", "no file matches ~nobody-of-that-name/*.txt: there is no such home folder"),
-        ("*.json", "no file matches *.json: did you mean 'notes.md'?"),
+        ("nots*.md", "no file matches nots*.md: did you mean 'notes.md'?"),
         ("corpus/x/*/*.txt", "no file matches corpus/x/*/*.txt: did you mean 'c.txt'?"),
+        ("corpus[x]", "no such file: corpus[x]; did you mean 'corpus'?"),
         ("corpis", "no such file: corpis; did you mean 'corpus'?"),
         ("empty", "empty has no file with texts: expected .txt, .jsonl, .csv, .tsv, .parquet, and .gz or .zst of them"),
         ("empty/*", "no file matches empty/*: empty has no files"),
