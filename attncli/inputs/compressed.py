@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from attncli.errors import UsageError
 from attncli.inputs.text_files import check_regular
@@ -41,7 +41,7 @@ def open_content(path: Path) -> IO[bytes]:
     """Return the content of a file, decompressed; a compressed one is also sought by reading, forward cheaply."""
     check_regular(path)
     if compression(path) == ".gz":
-        return gzip.GzipFile(path, "rb")
+        return cast(IO[bytes], gzip.GzipFile(path, "rb"))
     if compression(path) == ".zst":
         return io.BufferedReader(_ZstdContent(path), _CHUNK)
     return path.open("rb")

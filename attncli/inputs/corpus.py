@@ -168,7 +168,8 @@ class Corpus:
         self, size: int, advance: Callable[[float], None] = _ignore, keep: Callable[[str], None] = _ignore
     ) -> Survey:
         """Return the survey; `keep` is called with each text."""
-        builder, errors, skipped, done = _ShardBuilder(size), [], 0, 0
+        builder, skipped, done = _ShardBuilder(size), 0, 0
+        errors: list[str] = []
         for number, row in self._rows(Start()):
             if number > done:
                 advance(number - done)
