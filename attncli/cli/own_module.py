@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from attncli.errors import UsageError
 from attncli.module_options import ModuleOptions
-from attncli.options import ModelOptions, SavedRunOptions, typed
+from attncli.options import ModelOptions, typed
+from attncli.saved_options import SavedRunOptions
 
 if TYPE_CHECKING:
     from attncli.engine.collected import Collected

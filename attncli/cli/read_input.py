@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from attncli.cli.console import print_note
 from attncli.errors import UsageError
+from attncli.inputs.corpus_files import is_corpus
 from attncli.options import InputOptions, key
 from attncli.vocabulary import TEXT_SOURCES
 
@@ -51,7 +52,6 @@ def corpus_of(options: InputOptions) -> Corpus | None:
     Raise UsageError if ways to give texts exclude each other, or there is none.
     """
     from attncli.inputs.corpus import Corpus
-    from attncli.inputs.corpus_files import is_corpus
 
     _check_sources(options)
     if options.dataset is not None:

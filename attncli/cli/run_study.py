@@ -26,11 +26,11 @@ from attncli.options import (
     ModelOptions,
     OutputOptions,
     PictureOptions,
-    SavedRunOptions,
     SelectionOptions,
     StudyOptions,
     typed,
 )
+from attncli.saved_options import SavedRunOptions
 from attncli.terminal import named_texts
 from attncli.vocabulary import DEFAULT_MODEL, LAYOUTS, MAPS_FORMATS, MODEL_HEADS
 

@@ -18,11 +18,11 @@ from attncli.options import (
     InputOptions,
     OutputOptions,
     PictureOptions,
-    SavedRunOptions,
     SelectionOptions,
     typed,
 )
 from attncli.paths import what_is_at
+from attncli.saved_options import SavedRunOptions
 from attncli.studies.compare.options import CompareOptions
 from attncli.studies.compare.study import CompareStudy
 from attncli.vocabulary import DEFAULT_MODEL
