@@ -195,4 +195,7 @@ def _usage_message(error: Any, args: list[str]) -> str:
         hint = hint if hint.startswith("did") else f"see {path} --help"
         return f"unknown option '{unknown}' of {path}: {hint}"
     message = re.sub(r"\s+", " ", error.format_message()).strip().rstrip(".")
-    return f"{message[:1].lower()}{message[1:]}; see {path} --help"
+    message = f"{message[:1].lower()}{message[1:]}"
+    if message.startswith("got unexpected extra argument") and {"--file", "-f"} & {*args}:
+        return f"{message}: put a pattern such as 'corpus/*.txt' in quotes"
+    return f"{message}; see {path} --help"

@@ -178,7 +178,7 @@ class Corpus:
                 if self.on_error == "stop":
                     raise row.text
                 skipped += 1
-                errors += [str(row.text)] if len(errors) < ERRORS_SHOWN else []
+                errors += [" ".join(str(row.text).split())] if len(errors) < ERRORS_SHOWN else []
             elif row.text.strip():
                 builder.add(Start(number, row.offset, row.number), row.text)
                 keep(row.text)

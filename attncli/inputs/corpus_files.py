@@ -112,8 +112,13 @@ def _chosen(folder: Path, paths: Sequence[Path], empty: str, wanted: str = "") -
     """
     named = [CorpusFile(path, path.relative_to(folder).as_posix()) for path in paths]
     named.sort(key=lambda file: os.fsencode(file.name))
-    files = [file for file in named if _is_chosen(file.path, wanted)]
-    ignored = [f"{file.name}/" if file.path.is_dir() else file.name for file in named if file not in files]
+    files: list[CorpusFile] = []
+    ignored: list[str] = []
+    for file in named:
+        if _is_chosen(file.path, wanted):
+            files.append(file)
+        else:
+            ignored.append(f"{file.name}/" if file.path.is_dir() else file.name)
     if not files:
         raise UsageError(f"{empty}{f'; ignored {_listed(ignored)}' if ignored else ''}")
     for file in files:
@@ -153,4 +158,4 @@ def _similar(folder: Path, rest: Sequence[str]) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{', '.join(names[:_SHOWN])}{more}"
+    return f"{', '.join(' '.join(name.split()) for name in names[:_SHOWN])}{more}"

@@ -11,6 +11,7 @@ from typing import Any
 from attncli.errors import UsageError, did_you_mean, shortened
 from attncli.inputs.parquet_rows import ForwardRows
 from attncli.inputs.row_values import TextRow, cell_text, check_column
+from attncli.inputs.text_files import close_names
 from attncli.paths import what_is_at
 
 _BLOCK = 512
@@ -26,7 +27,7 @@ class DatasetRows(ForwardRows):
     def __init__(self, name: str, split: str | None, column: str, streaming: bool) -> None:
         super().__init__()
         self._name, self._column, self._streaming = name, column, streaming
-        with _errors_named(name), _quiet_libraries():
+        with _errors_named(name):
             self._dataset = _load(name, split, streaming)
         names = self._dataset.column_names
         if names is not None:
@@ -65,16 +66,14 @@ def _load(name: str, split: str | None, streaming: bool) -> Any:
     is_folder = kind == "folder"
     if not is_folder and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise UsageError(f"no such folder: {name}; expected a folder, or a dataset of the Hub such as owner/name")
-    try:
-        import datasets
-    except ImportError as error:
-        raise UsageError('--dataset needs the package datasets: pip install "attncli[datasets]"') from error
-    if is_folder and ((folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()):
-        return _saved(name, datasets.load_from_disk(name), split)
-    dataset, _, config = (name, "", "") if is_folder else name.partition(":")
-    if split is None:
-        split = _only_split(name, datasets.get_dataset_split_names(dataset, config or None))
-    return datasets.load_dataset(dataset, config or None, split=split, streaming=streaming)
+    datasets = _package()
+    with _quiet_libraries():
+        if is_folder and ((folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()):
+            return _saved(name, datasets.load_from_disk(name), split)
+        dataset, _, config = (name, "", "") if is_folder else name.partition(":")
+        if split is None:
+            split = _only_split(name, datasets.get_dataset_split_names(dataset, config or None))
+        return datasets.load_dataset(dataset, config or None, split=split, streaming=streaming)
 
 
 def _saved(name: str, loaded: Any, split: str | None) -> Any:
@@ -88,6 +87,15 @@ def _saved(name: str, loaded: Any, split: str | None) -> Any:
     if split not in loaded:
         raise UsageError(f"{name} has no split '{split}': {did_you_mean(split, loaded)}")
     return loaded[split]
+
+
+def _package() -> Any:
+    """Return the package datasets."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise UsageError('--dataset needs the package datasets: pip install "attncli[datasets]"') from error
+    return datasets
 
 
 def _only_split(name: str, splits: list[str]) -> str:
@@ -118,5 +126,6 @@ def _errors_named(name: str) -> Iterator[None]:
     except UsageError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UsageError(f"cannot read the dataset {name}: {shortened(reason, _LONGEST_REASON)}") from error
+        reason = shortened(" ".join(str(error).split()) or type(error).__name__, _LONGEST_REASON)
+        hint = close_names(Path(name)) if what_is_at(name) == "nothing" else ""
+        raise UsageError(f"cannot read the dataset {name}: {reason}{hint}") from error

@@ -37,6 +37,10 @@ CALLS: list[tuple[list[str], int, str]] = [
     (["--zzzzzz"], 2, "unknown option '--zzzzzz' of attncli: see attncli --help"),
     (["stats", "--text"], 2, "option '--text' requires an argument; see attncli stats --help"),
     (["stats", "a text"], 2, "got unexpected extra argument(s) (a text); see attncli stats --help"),
+    (
+        ["stats", "--file", "a.txt", "b.txt"],
+        *(2, "got unexpected extra argument(s) (b.txt): put a pattern such as 'corpus/*.txt' in quotes"),
+    ),
     # the text
     (["heatmap"], 2, NO_TEXT),
     (["stats"], 2, NO_TEXT),

@@ -394,6 +394,8 @@ def test_names_with_any_characters_are_read(tmp_path: Path) -> None:
     assert sorted(texts(corpus)) == [f"text {number}" for number in range(5)]
     assert texts(Corpus.of_files(folder / "a[1].txt")) == ["text 0"]
     assert len(corpus.survey().digest) == 64
+    (folder / "x\ny.md").touch()
+    assert Corpus.of_files(folder).notes[0].startswith("ignored x y.md: expected .txt")
     elsewhere = Corpus.from_arguments(json.loads(json.dumps(corpus.arguments())))
     assert [record.text for record in elsewhere.read(corpus.shards()[0])] == texts(corpus)
 

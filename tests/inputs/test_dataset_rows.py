@@ -99,6 +99,8 @@ def test_what_cannot_be_read_is_said_in_one_line(saved: Path, monkeypatch: pytes
     assert refusal(saved / "gone").startswith(f"no such folder: {saved}/gone; expected a folder, or a dataset")
     assert refusal(whole / "state.json").endswith("state.json is a file: read it with --file")
     assert refusal("nobody/nothing", "train").startswith("cannot read the dataset nobody/nothing: ")
+    monkeypatch.chdir(saved)
+    assert refusal("wholle", "train").endswith("; did you mean 'whole'?")
     (whole / "data-00000-of-00001.arrow").rename(whole / "other.arrow")
     assert refusal(whole).startswith(f"cannot read the dataset {whole}: ")
     monkeypatch.setitem(sys.modules, "datasets", None)
