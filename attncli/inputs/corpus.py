@@ -183,6 +183,8 @@ class Corpus:
                 builder.add(Start(number, row.offset, row.number), row.text)
                 keep(row.text)
         advance(self.sources - done)
+        if self.dataset is None:
+            self.close()
         shards, texts_digest = builder.finish()
         survey = Survey(builder.texts, self._digest(texts_digest), shards, skipped, tuple(errors))
         if not survey.texts:

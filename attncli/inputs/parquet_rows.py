@@ -22,23 +22,26 @@ class ForwardRows:
     unit = "row"
 
     def __init__(self) -> None:
-        self._reading: Iterator[TextRow] | None = None
-        self._next = 0
+        self._stopped: tuple[int, Iterator[TextRow]] | None = None
 
     def rows(self, offset: int = 0, number: int = 1) -> Iterator[TextRow]:
         """Yield the rows from one on, which has `offset` rows before it."""
-        start = self._last_start(offset)
-        if self._reading is None or not max(start, 0) <= self._next <= offset:
-            self._reading, self._next = self._rows_from(start), start
-        for row in self._reading:
-            self._next = row.offset + 1
-            if row.offset >= offset:
-                yield row
-        self._reading = None
+        start, (following, reading) = self._last_start(offset), self._stopped or (-1, iter(()))
+        self._stopped = None  # two readers at a time must not share rows
+        if not start <= following <= offset:
+            following, reading = start, self._rows_from(start)
+        try:
+            for row in reading:
+                following = row.offset + 1
+                if row.offset >= offset:
+                    yield row
+        except GeneratorExit:
+            self._stopped = following, reading
+            raise
 
     def close(self) -> None:
         """Close the file."""
-        self._reading = None
+        self._stopped = None
 
     def _last_start(self, offset: int) -> int:
         """Return the last row, up to this one, that reading can begin with."""

@@ -85,22 +85,17 @@ class FileRows:
             parse = partial(_csv_rows, delimiter="\t" if suffix == ".tsv" else ",", header=header)
         check_exists(self._path)
         with damage_named(self._path):
-            file = self._open()
+            file, self._kept = self._kept or open_content(self._path), None  # two readers at a time need two files
             try:
                 file.seek(offset)
                 yield from parse(
                     str(self._path), decoded_lines(self._path, file, offset, number, keep_ends), self._column
                 )
             finally:
-                if file is not self._kept:
+                if compression(self._path) and self._kept is None:
+                    self._kept = file
+                else:
                     file.close()
-
-    def _open(self) -> IO[bytes]:
-        if not compression(self._path):
-            return open_content(self._path)
-        if self._kept is None:
-            self._kept = open_content(self._path)
-        return self._kept
 
     def _csv_header(self) -> list[str]:
         if self._header is None:

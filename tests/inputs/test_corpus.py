@@ -172,6 +172,17 @@ def test_parquet_is_not_read_again_for_the_next_shard(folder: Path, monkeypatch:
     assert begun == [120]  # the row group with row 140
 
 
+def test_shards_can_be_read_while_the_corpus_is_iterated(folder: Path) -> None:
+    for name, part in PARTS.items():
+        corpus = Corpus.of_files(folder / name)
+        shards, read = corpus.shards(30), []
+        for number, record in enumerate(corpus):
+            read.append(record.text)
+            if number % 40 == 0:
+                assert [record.text for record in corpus.read(shards[2])] == ROWS[part][60:90]
+        assert read == ROWS[part]
+
+
 def test_a_corpus_that_changes_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "one\ntwo\nsix\n")
     corpus = Corpus.of_files(path)
