@@ -3,10 +3,9 @@
 import gzip
 import importlib
 import io
-import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -124,7 +123,7 @@ class _ZstdContent(io.RawIOBase):
 
 def _zstd(path: Path) -> tuple[Any, type[Exception]]:
     """Return what makes a decompressor of one frame, and its error: of Python from 3.14 on, else of zstandard."""
-    if sys.version_info >= (3, 14):
+    with suppress(ImportError):
         zstd: Any = importlib.import_module("compression.zstd")
         return zstd.ZstdDecompressor, zstd.ZstdError
     try:

@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -327,8 +328,16 @@ def test_reading_is_a_stream(folder: Path, tmp_path: Path) -> None:
 
 def test_zst_without_its_package_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zstandard", None)
+    monkeypatch.setitem(sys.modules, "compression.zstd", None)
     path = folder / "d.tsv.zst"
     assert refusal(path) == f'{path} needs zstandard: pip install "attncli[zst]"'
+
+
+def test_zst_is_read_by_python_itself_where_it_can(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = SimpleNamespace(ZstdDecompressor=zstandard.ZstdDecompressor().decompressobj, ZstdError=zstandard.ZstdError)
+    monkeypatch.setitem(sys.modules, "compression.zstd", own)  # from Python 3.14 on
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    assert texts(Corpus.of_files(folder / "d.tsv.zst")) == ROWS[300:400]
 
 
 # ------------------------------------------------------------------------------------------------ which files
