@@ -31,6 +31,14 @@ class UsageError(AttnError, ValueError):
     """An option, a text, a file or an array is not valid."""
 
 
+class TextError(UsageError):
+    """One of several texts is not valid; `index` is its number."""
+
+    def __init__(self, message: str, index: int = -1) -> None:
+        super().__init__(message)
+        self.index = index
+
+
 class ModelError(AttnError, RuntimeError):
     """The model is missing, incomplete, not allowed to run or has no softmax attention."""
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from attncli.data.part_states import PartState
 from attncli.data.tokens import Array
 
 
@@ -19,6 +20,17 @@ class Modes:
         """Add the values of some texts: [text, ...]; `weights`, of the same shape, are 1 or more (default: 1)."""
         for value in np.unique(values[~np.isnan(values)]).tolist():
             counted = np.where(values == value, 1.0 if weights is None else weights, 0.0).sum(axis=0)
+            self._counts[value] = self._counts.get(value, np.zeros(self._shape)) + counted
+
+    def state(self) -> PartState:
+        """Return the values and how often each occurs."""
+        values = sorted(self._counts)
+        counts = [self._counts[value] for value in values]
+        return {"values": np.array(values, float), "counts": np.array(counts).reshape(len(values), *self._shape)}
+
+    def absorb(self, state: PartState) -> None:
+        """Add the texts of a state of another instance of the same shape."""
+        for value, counted in zip(state["values"].tolist(), state["counts"], strict=True):
             self._counts[value] = self._counts.get(value, np.zeros(self._shape)) + counted
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attncli.data import Attention, By, EdgesConsumer, Input, Kind, Selection, Text, Zoom
 from attncli.data.cached import cached_property
+from attncli.data.part_states import PartState
 from attncli.engine.collected import Collected
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
@@ -92,6 +93,7 @@ class Execution:
     finish      completes a run: adds the options of the command, saves maps
     draws       whether the result is drawn, so that example maps are worth a forward pass
     edges_file  opens the consumer of the strongest edges; without one they stay in the run
+    first       number of the first text
     partial     keeps results as they come, so that the same command continues after an interruption
     """
 
@@ -106,6 +108,7 @@ class Execution:
     draws: bool = False
     finish: Callable[[Collected], Collected] = unchanged
     edges_file: Callable[[], AbstractContextManager[EdgesConsumer | None]] = nullcontext
+    first: int = 0
     partial: PartialResults = field(default_factory=PartialResults)
 
     @cached_property
@@ -137,7 +140,7 @@ class Execution:
         """Return the pass over the texts with the options of a request."""
         if (ready := self.ready) is not None:
             return type(ready).prepare(ready.loaded, ready.plan, ready.batches, request)
-        return self.runner.prepare(self.texts, request, track, in_order)
+        return self.runner.prepare(self.texts, request, track, in_order, first=self.first)
 
     def stream(
         self,
@@ -166,6 +169,11 @@ class Execution:
     def run_pass(self, prepared: Pass, sinks: Sequence[Sink] = ()) -> Collected:
         """Run a prepared pass over the texts and return its completed run; the sinks see the same attention."""
         return self.finish(prepared.gather(self.track, more=sinks, texts=self.texts))
+
+    def reduce(self) -> tuple[Collected, PartState]:
+        """Return the run without results, and the sums of its metrics over the texts (see `merged_statistics`)."""
+        request = replace(self.request, zoom=Zoom(), focus=None, keep_maps=False, named_as=self.request.rows_named_as)
+        return self._prepare(request, self.track).reduce(self.track, self.texts)
 
     def gather(self, check: Callable[[Collected], object] = unchanged) -> Collected:
         """Return everything that the request asks for as one run; its maps, if any, are full maps.
@@ -197,7 +205,7 @@ class Execution:
         """Return a sink that has seen the texts with shuffled tokens for seeds 0, 1, …; None without seeds or model."""
         if not seeds or not self.has_model:
             return None
-        from attncli.engine.passes import shuffled_passes
+        from attncli.engine.shuffled import shuffled_passes
 
         sink = make_sink(Source.of_pass(self.prepared))
         for shuffled_pass in shuffled_passes(self.prepared, seeds):
@@ -207,6 +215,6 @@ class Execution:
     def maps_of(self, text: int, heads: Selection, zoom: Zoom) -> list[Attention]:
         """Return the maps of some heads on one text, pooled to what a picture shows, by one more forward pass."""
         request = replace(self.request, zoom=zoom, keep_maps=True)
-        prepared = replace(self.runner.prepare([self.texts[text]], request), heads=heads)
+        prepared = replace(self.runner.prepare([self.texts[text]], request, first=self.first + text), heads=heads)
         prepared.check_memory(at_once=True)
         return list(prepared.gather().maps)

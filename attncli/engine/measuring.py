@@ -21,6 +21,7 @@ from attncli.data import (
     Vectors,
 )
 from attncli.data.head_weights import LayerWeights
+from attncli.data.part_states import PartState
 from attncli.data.results import STATISTICS_TABLES
 from attncli.data.selection import format_ranges, layers_of
 from attncli.engine.checks import NO_DISTRIBUTION
@@ -67,6 +68,17 @@ class HeadMeasures:
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         self._sinks.end_layer(kind, layer)
+
+    def state(self) -> PartState:
+        """Return the sums over texts, without values of single tokens."""
+        tokens = {} if self._tokens is None else {"tokens": self._tokens.state()}
+        return {"measure": self._measure.state(), **tokens}
+
+    def absorb(self, state: PartState) -> None:
+        """Add the texts of a state of the same request."""
+        self._measure.absorb(state["measure"])
+        if self._tokens is not None:
+            self._tokens.absorb(state["tokens"])
 
     def result(self, inputs: Sequence[Input]) -> Statistics:
         """Return the measures of the texts that were streamed."""
@@ -195,6 +207,15 @@ class PassResults:
             measured = [PassCombined(how, self._heads, sink, self._weights) for sink in measured]
         return [*measured, *self._others.values()]
 
+    def state(self) -> PartState:
+        """Return the sums of the metrics over texts; the other results are those of single texts."""
+        return {} if self._measure is None else self._measure.state()
+
+    def absorb(self, state: PartState) -> None:
+        """Add the texts of a state of the same request."""
+        if self._measure is not None:
+            self._measure.absorb(state)
+
     def result(self, maps: Sequence[Attention], inputs: Sequence[Input]) -> dict[str, Any]:
         """Return the results by the field of a run, after the pass; `maps` are those of combined layers."""
         request, results = self._request, {name: sink.result() for name, sink in self._others.items()}
@@ -210,6 +231,15 @@ class PassResults:
             heads = "" if request.aggregate == "none" else request.aggregate
             statistics = label_means(self._measure.result(inputs), heads=heads, layers=False)
         return {**results, "statistics": replace(statistics, by=request.by)}
+
+
+def merged_statistics(request: Request, states: Iterable[PartState]) -> Statistics:
+    """Return the statistics of all texts of a request, from the states of `PassResults` of parts of them."""
+    results = PassResults(request, (), {})
+    for state in states:
+        results.absorb(state)
+    statistics: Statistics = results.result((), ())["statistics"]
+    return statistics
 
 
 def extra_notes(

@@ -7,25 +7,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-
 from attncli.capturing import CapturePlan, Shadow, layer_bytes, shared_shadow, with_scales
 from attncli.capturing import run as run_pass
 from attncli.data import Attention, EdgesConsumer, Input, Kind, RunInfo, Selection, Text
 from attncli.data.cached import cached_property
 from attncli.data.head_weights import LayerWeights
+from attncli.data.part_states import PartState
 from attncli.data.selection import resolve
 from attncli.engine.collected import Collected
 from attncli.engine.focus import FocusMatches, find_in_inputs
 from attncli.engine.measuring import PassResults, extra_notes
 from attncli.engine.memory import check_layer_fits, map_bytes, maps_per_kind, memory_excess
+from attncli.engine.pass_notes import dropped_note
 from attncli.engine.progress import Advance, ProgressSink, Track, interleave_lengths, tokens_in, untracked
 from attncli.engine.request import Request
 from attncli.engine.token_axes import with_norms, with_token_axes
 from attncli.engine.windows import located, name_rows
 from attncli.errors import UsageError
 from attncli.inputs.batches import Batch, with_words
-from attncli.inputs.shuffled_inputs import shuffle_batch
 from attncli.inputs.word_ids import word_notes
 from attncli.models import Loaded
 from attncli.store import input_sha256
@@ -232,28 +231,43 @@ class Pass:
         more   further sinks that see the same attention; their results are not returned
         texts  the texts as they were given, for the description of the run
         """
-        request = self.request
-        known = self.inputs if request.extras or request.special_tokens else ()
-        results = PassResults(request, known, self.heads, take, self.weights)
+        request, results = self.request, self._results(take)
         inputs: list[Input] = []
         maps: list[Attention] = []
         removed: list[float] = []
-        shadow = shared_shadow(self.loaded.model, len(self.batches))
-        with track("reading", sum(map(tokens_in, self.batches)), "tokens") as advance:
-            for batch in interleave_lengths(self.batches):
-                keep = self._keep(batch) if request.keep_maps or request.measures_maps else None
-                sinks = [*([] if keep is None else [self.combined(keep)]), *results.sinks, *more]
-                batch_inputs, share = self.run(batch, sinks, advance, shadow)
-                inputs += batch_inputs
-                removed.append(share)
-                if keep is not None:
-                    maps += self._with_options(keep.result(batch_inputs), batch_inputs)
+        for keep, batch_inputs, share in self._read([*results.sinks, *more], track):
+            inputs += batch_inputs
+            removed.append(share)
+            if keep is not None:
+                maps += self._with_options(keep.result(batch_inputs), batch_inputs)
         inputs.sort(key=lambda text: text.index)
         maps.sort(key=lambda attention: attention.text)
         parts = results.result(maps, inputs)
         notes = [*self._dropped_note(removed), *extra_notes(request, inputs, self.heads, parts.get("vectors", ()))]
         kept = tuple(maps) if request.keep_maps else ()
         return Collected(self.info_of(texts), tuple(inputs), kept, **parts).with_notes(*notes)
+
+    def reduce(self, track: Track = untracked, texts: Sequence[Text] = ()) -> tuple[Collected, PartState]:
+        """Return the run without results, and the sums of its metrics, to merge with those of other texts."""
+        results = self._results()
+        parts = [(inputs, share) for _, inputs, share in self._read(results.sinks, track)]
+        inputs = sorted((text for batch_inputs, _ in parts for text in batch_inputs), key=lambda text: text.index)
+        run = Collected(self.info_of(texts), tuple(inputs))
+        return run.with_notes(*self._dropped_note([share for _, share in parts])), results.state()
+
+    def _results(self, take: EdgesConsumer | None = None) -> PassResults:
+        """Return the sinks of what the request asks for besides maps."""
+        known = self.inputs if self.request.extras or self.request.special_tokens else ()
+        return PassResults(self.request, known, self.heads, take, self.weights)
+
+    def _read(self, sinks: Sequence[Sink], track: Track) -> Iterator[tuple[KeepMaps | None, tuple[Input, ...], float]]:
+        """Run all batches; yield of each the sink of its maps, its texts, and the share of dropped tokens (or NaN)."""
+        request, shadow = self.request, shared_shadow(self.loaded.model, len(self.batches))
+        with track("reading", sum(map(tokens_in, self.batches)), "tokens") as advance:
+            for batch in interleave_lengths(self.batches):
+                keep = self._keep(batch) if request.keep_maps or request.measures_maps else None
+                all_sinks = [*([] if keep is None else [self.combined(keep)]), *sinks]
+                yield keep, *self.run(batch, all_sinks, advance, shadow)
 
     def _keep(self, batch: Batch) -> KeepMaps:
         """Return the sink that keeps the maps of a batch: rows of the focus, pooled maps or full maps."""
@@ -272,15 +286,8 @@ class Pass:
         return KeepMaps(heads, **combine)
 
     def _dropped_note(self, removed: Sequence[float]) -> tuple[str, ...]:
-        """Return how much attention dropped special tokens had, or that there are none; `removed`: for each batch."""
-        if not self.request.dropped_special:
-            return ()
-        sides = (side for batch in self.batches for text in batch.inputs for side in (text.source, text.target))
-        if not any(side is not None and side.special.any() for side in sides):
-            return ("there are no special tokens, so --special drop changes nothing",)
-        shares = [share for share in removed if not math.isnan(share)]
-        share = [f"special tokens took {np.mean(shares):.0%} of the attention of the others; it is left out"]
-        return tuple(share) if shares else ()
+        """Return the note on dropped special tokens, if they are dropped; `removed`: for each batch."""
+        return dropped_note(self.batches, removed) if self.request.dropped_special else ()
 
     def _with_options(self, maps: Iterable[Attention], inputs: Iterable[Input]) -> Iterator[Attention]:
         words, dropped, by = self.request.words, self.request.dropped_special, self.request.by
@@ -289,11 +296,3 @@ class Pass:
             text, kind = texts[attention.text], attention.kind
             named = name_rows(attention, text.sides(kind)[0], located(self.request.zoom, text.sides(kind), kind))
             yield replace(named, words=words, dropped_special=dropped, by=by)
-
-
-def shuffled_passes(prepared: Pass, seeds: int) -> Iterator[Pass]:
-    """Yield a pass over shuffled tokens for each of the seeds 0, 1, …; it keeps no results, only its sinks see them."""
-    request = replace(prepared.request, keep_maps=False, metrics=(), profile=False, top_k=None, min_weight=None)
-    for seed in range(seeds):
-        batches = tuple(shuffle_batch(batch, seed) for batch in prepared.batches)
-        yield replace(prepared, batches=batches, request=request)

@@ -61,11 +61,13 @@ class Runner:
         track: Track = untracked,
         in_order: bool = False,
         open_turn: bool = False,
+        first: int = 0,
     ) -> Pass:
         """Return a pass over encoded texts that is ready to run; missing targets are generated now.
 
         in_order   whether batches follow the order of the texts
         open_turn  whether a chat ends where the assistant is to answer, though nothing is generated
+        first      number of the first text
         """
         if not texts:
             raise UsageError("there is no text to read: give at least one")
@@ -77,7 +79,7 @@ class Runner:
         options: Any = {name: getattr(request, name) for name in ("max_tokens", "generate", "add_bos", "batch_tokens")}
         with track("writing", sum(text.target is None for text in texts), "texts") as written:
             loaded = with_edited_writer(in_eval_mode(self.loaded), capture_plan)
-            options |= {"in_order": in_order, "open_turn": open_turn}
+            options |= {"in_order": in_order, "open_turn": open_turn, "first": first}
             batches = tuple(encode(loaded, texts, **options, on_generated=written))
         prepared = Pass.prepare(self.loaded, capture_plan, batches, request)
         read = [text for batch in prepared.batches for text in batch.inputs]

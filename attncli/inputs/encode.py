@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from attncli.data import Input, Text, Tokens
-from attncli.errors import ModelError, UsageError
+from attncli.errors import ModelError, TextError, UsageError
 from attncli.inputs.batches import Batch
 from attncli.inputs.notes import input_notes
 from attncli.inputs.start_token import start_token, with_start
@@ -33,6 +33,7 @@ def encode(
     batch_tokens: int = BATCH_TOKENS,
     in_order: bool = False,
     open_turn: bool = False,
+    first: int = 0,
     on_generated: Callable[[float], None] = lambda texts: None,
 ) -> Iterator[Batch]:
     """Yield batches of texts with the same number of tokens; without padding each text gives the result it gives alone.
@@ -43,6 +44,7 @@ def encode(
     batch_tokens  largest number of tokens in a batch, unless a single text has more
     in_order      whether batches follow the order of the texts, so that only neighbours share one
     open_turn     whether a chat ends where the assistant is to answer, as it does with `generate`
+    first         number of the first text
     on_generated  is called with 1 for each text for which the model wrote a target or an answer
 
     Every text is checked before the model generates anything and before the first batch. Raises `UsageError` if a text
@@ -51,7 +53,7 @@ def encode(
     if loaded.tokenizer is None:
         raise UsageError("this model has no tokenizer: pass a tokenizer, or encoded inputs")
     start = start_token(loaded.tokenizer) if add_bos else None
-    encoded = _encode_sources(loaded, texts, max_tokens, generate, start, open_turn)
+    encoded = _encode_sources(loaded, texts, max_tokens, generate, start, open_turn, first)
     if loaded.is_encoder_decoder:
         encoded = add_targets(loaded, encoded, max_tokens, generate, on_generated)
     elif generate:
@@ -80,6 +82,7 @@ def _encode_sources(
     generate: int,
     start: int | None,
     open_turn: bool,
+    first: int,
 ) -> list[Encoded]:
     """Return the input of the encoder or the decoder-only model for each text, checked for length."""
     reader, answer_tokens = TokenReader(loaded.tokenizer), 0 if loaded.is_encoder_decoder else generate
@@ -89,7 +92,7 @@ def _encode_sources(
         alike = list(group)
         for start in range(0, len(alike), TEXTS_PER_CALL):
             chunk = alike[start : start + TEXTS_PER_CALL]
-            encoded += tokenize(len(encoded), chunk, max_tokens)
+            encoded += tokenize(first + len(encoded), chunk, max_tokens)
     for item in encoded:
         check_length(item.input.index, len(item.input.source), loaded.max_positions, answer_tokens)
     if (limit := loaded.sentence.limit) is not None:
@@ -129,7 +132,7 @@ def _tokenize(
     strings = [_render_chat(tokenizer, text, answer=answer) if chats else text.text for text in texts]
     for index, string in enumerate(strings, first):
         if not string.strip():
-            raise UsageError(f"text {index} is empty; give at least one word")
+            raise TextError(f"text {index} is empty; give at least one word", index)
     options: dict[str, Any] = {"add_special_tokens": not chats, "return_attention_mask": True, "verbose": False}
     if max_tokens is not None:
         begins = start is None or tokenizer(strings[0], **options)["input_ids"][:1] == [start]
@@ -140,7 +143,8 @@ def _tokenize(
     names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in output]
     for row, (text, string, encoding) in enumerate(zip(texts, strings, encodings, strict=True)):
         if not output["input_ids"][row]:
-            raise UsageError(f"text {first + row} has no tokens for this tokenizer; give another text")
+            index = first + row
+            raise TextError(f"text {index} has no tokens for this tokenizer; give another text", index)
         joined = string if text.pair is None else f"{string}\n{text.pair}"
         tokens = reader.tokens(output["input_ids"][row], encoding, joined, pair_start=len(string) + 1)
         if chats:

@@ -9,7 +9,7 @@ import torch
 
 from attncli.data import Array, Input, Tokens
 from attncli.data.segments import GENERATED
-from attncli.errors import ModelError, UsageError
+from attncli.errors import ModelError, TextError, UsageError
 from attncli.inputs.generation import generate_ids, own_decoder_ids
 from attncli.inputs.partitions import PROMPT
 from attncli.inputs.token_reader import TokenReader
@@ -114,18 +114,20 @@ def append_tokens(first: Tokens, second: Tokens) -> Tokens:
 
 
 def check_length(index: int, tokens: int, limit: int | None, generate: int = 0, what: str = "") -> None:
-    """Raise UsageError if a text and the tokens that the model writes after it are more than `limit` tokens."""
+    """Raise TextError if a text and the tokens that the model writes after it are more than `limit` tokens."""
     if limit is None or tokens + generate <= limit:
         return
     if not generate:
-        raise UsageError(
+        raise TextError(
             f"text {index} has {what}{tokens} tokens, the model reads at most {limit}; "
-            f"shorten it or pass --max-tokens {limit}"
+            f"shorten it or pass --max-tokens {limit}",
+            index,
         )
     advice = "a smaller --generate" if limit <= generate else f"--max-tokens {limit - generate} or a smaller --generate"
-    raise UsageError(
+    raise TextError(
         f"text {index} has {tokens} tokens, with --generate {generate} that makes {tokens + generate}, "
-        f"the model reads at most {limit}; shorten it or pass {advice}"
+        f"the model reads at most {limit}; shorten it or pass {advice}",
+        index,
     )
 
 

@@ -9,6 +9,7 @@ import torch
 
 from attncli.data import Array, Input, Kind, Metric, Rows, Scores, Selection, Statistics, kind_order
 from attncli.data.modes import Modes
+from attncli.data.part_states import PartState
 from attncli.data.surfaces import token_columns
 from attncli.stream.layer_sums import LayerSums, column_values
 from attncli.stream.protocol import LayerKey, pop_layer, selected
@@ -73,6 +74,15 @@ class Measure:
             tokens=self._query_table.scores(self._row_metrics, inputs),
             keys=self._key_table.scores(self._key_metrics, inputs),
         )
+
+    def state(self) -> PartState:
+        """Return the sums over texts, without values of single texts, queries and keys."""
+        return {"amounts": self._table.state(), "categories": self._categories.state()}
+
+    def absorb(self, state: PartState) -> None:
+        """Add the texts of a state of another sink with the same metrics."""
+        self._table.absorb(state["amounts"])
+        self._categories.absorb(state["categories"])
 
     def means_over(self, texts: Iterable[int]) -> dict[str, Scores]:
         """Return the mean (or the most frequent category) over some texts, one entry per head; needs `per_text`."""

@@ -9,6 +9,7 @@ import torch
 
 from attncli.data import Array, Kind, Rows, kind_order
 from attncli.data.modes import Modes
+from attncli.data.part_states import PartState
 from attncli.stream.protocol import LayerKey, pop_layer
 
 Sums = dict[str, torch.Tensor]
@@ -95,11 +96,23 @@ class Moments:
         count = weight.sum(axis=0)
         mean = (weight * np.where(defined, values, 0.0)).sum(axis=0) / np.maximum(count, 1)
         squares = (weight * np.where(defined, values - mean, 0.0) ** 2).sum(axis=0)
+        self._merge(count, mean, squares)
+
+    def _merge(self, count: Array, mean: Array, squares: Array) -> None:
+        """Merge with the moments of other texts."""
         total_count = np.maximum(self.count + count, 1)
         difference = mean - self._mean
         self._mean += difference * count / total_count
         self._squares += squares + difference**2 * self.count * count / total_count
         self.count += count
+
+    def state(self) -> PartState:
+        """Return the counts, the means and the sums of squared differences from them."""
+        return {"count": self.count, "mean": self._mean, "squares": self._squares}
+
+    def absorb(self, state: PartState) -> None:
+        """Add the texts of a state of another instance of the same shape."""
+        self._merge(state["count"], state["mean"], state["squares"])
 
     @property
     def mean(self) -> Array:
@@ -117,6 +130,7 @@ class _HeadGroup:
     """Some heads of a layer over the texts so far; the moments or modes are [head, ...]."""
 
     moments: Moments | Modes
+    shape: tuple[int, ...]
     texts: int = 0
     queries: int = 0
 
@@ -140,10 +154,36 @@ class HeadTable:
         queries  number of query tokens of these texts
         rows     number of rows behind each value, of the same shape
         """
-        group = self._groups.setdefault(heads, _HeadGroup(self._collect(values.shape[1:])))
+        group = self._groups.setdefault(heads, _HeadGroup(self._collect(values.shape[1:]), values.shape[1:]))
         group.moments.add(values, rows if self._by_rows else None)
         group.texts += len(values)
         group.queries += queries
+
+    def state(self) -> PartState:
+        """Return the moments or modes of all heads, and the numbers of texts and queries."""
+        groups = [
+            {
+                "kind": kind,
+                "layer": layer,
+                "heads": list(heads),
+                "texts": group.texts,
+                "queries": group.queries,
+                "shape": list(group.shape),
+                "values": group.moments.state(),
+            }
+            for (kind, layer, heads), group in self._groups.items()
+        ]
+        return {"groups": groups}
+
+    def absorb(self, state: PartState) -> None:
+        """Add the texts of a state of another table with the same columns."""
+        for added in state["groups"]:
+            heads: HeadsKey = added["kind"], added["layer"], tuple(added["heads"])
+            shape = tuple(added["shape"])
+            group = self._groups.setdefault(heads, _HeadGroup(self._collect(shape), shape))
+            group.moments.absorb(added["values"])
+            group.texts += added["texts"]
+            group.queries += added["queries"]
 
     @property
     def several_texts(self) -> bool:

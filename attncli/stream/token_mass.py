@@ -1,11 +1,12 @@
 """How much attention goes to each special token by name, and to punctuation."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 
 from attncli.data import KINDS, Input, Kind, Rows, Scores, Selection, Tokens
+from attncli.data.part_states import PartState, widened
 from attncli.data.surfaces import token_texts
 from attncli.stream.protocol import selected
 from attncli.stream.sums import HeadTable, OpenLayers, OverTexts
@@ -38,9 +39,8 @@ class TokenMass:
                 if id(keys) not in of_side:
                     of_side[id(keys)] = token_names(keys)
                 self._names_of[text.index, kind] = of_side[id(keys)]
-        used = dict.fromkeys(name for names in of_side.values() for name in names if name)
-        self.names = (*(name for name in used if name != PUNCTUATION), *([PUNCTUATION] if PUNCTUATION in used else []))
-        self._open, self._table = OpenLayers(), HeadTable(by_rows=by_tokens)
+        self.names = _ordered_names(name for names in of_side.values() for name in names if name)
+        self._open, self._table, self._by_tokens = OpenLayers(), HeadTable(by_rows=by_tokens), by_tokens
 
     def add(self, rows: Rows) -> None:
         part = selected(rows, self._heads)
@@ -62,6 +62,18 @@ class TokenMass:
                 means[entry][:, [name not in names for name in self.names]] = float("nan")
             self._table.add((kind, layer, heads), means, sum(opened.query_lengths), counts)
 
+    def state(self) -> PartState:
+        """Return the names and the sums over texts."""
+        return {"names": list(self.names), "table": self._table.state()}
+
+    def absorb(self, state: PartState) -> None:
+        """Add the texts of a state of another sink, which may have other names."""
+        names = _ordered_names((*self.names, *state["names"]))
+        if names != self.names:
+            own, self.names, self._table = self.state(), names, HeadTable(by_rows=self._by_tokens)
+            self._table.absorb(_with_names(own, names))
+        self._table.absorb(_with_names(state, names))
+
     def scores(self, what: OverTexts) -> dict[str, Scores]:
         """Return a table per name with an entry per head, ordered by kind, layer and head."""
         coords, values = self._table.rows(what, (len(self.names),))
@@ -82,6 +94,26 @@ class TokenMass:
                     table[entry, position, numbers[name]] = 1
         index = torch.where(rows.key_positions < 0, padding, rows.key_positions)[..., None]
         return table.to(index.device).gather(1, index.expand(-1, -1, len(self.names)))
+
+
+def _ordered_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names without repetition, with punctuation last."""
+    used = dict.fromkeys(names)
+    return (*(name for name in used if name != PUNCTUATION), *([PUNCTUATION] if PUNCTUATION in used else []))
+
+
+def _with_names(state: PartState, names: Sequence[str]) -> PartState:
+    """Return the table of a state with a column for each of these names."""
+    index, size = [names.index(name) for name in state["names"]], len(names)
+    groups = [
+        {
+            **group,
+            "shape": [*group["shape"][:-1], size],
+            "values": {name: widened(values, size, index) for name, values in group["values"].items()},
+        }
+        for group in state["table"]["groups"]
+    ]
+    return {"groups": groups}
 
 
 def column_name(name: str) -> str:

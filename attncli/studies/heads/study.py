@@ -80,7 +80,7 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
         """Return distances and clusters; with a model also hidden states and the baseline of shuffled tokens."""
         if not execution.has_model:
             return sink.result(self.options)
-        from attncli.engine.passes import shuffled_passes
+        from attncli.engine.shuffled import shuffled_passes
         from attncli.studies.heads.compute import DistancesSink
         from attncli.studies.heads.similarity import state_numbers
 
