@@ -44,6 +44,11 @@ LINEAR_UP_TO = 256
 """Largest number of tokens on a side for which colours are linear by default."""
 MAX_PAGE = "32MB"
 
+ENGINES = ("local",)
+"""What can compute the shards of a corpus."""
+CORPUS_TEXTS = 1000
+"""Largest number of texts that are kept in memory and listed one by one; more texts are a corpus."""
+
 ALL_METRICS = "all"
 POSITION_METRICS = ("sink_position", "diagonal_offset")
 """Metrics that are categories: of several heads or texts the most frequent value counts, never a mean."""

@@ -64,6 +64,11 @@ def named_as_flags() -> Iterator[None]:
         _AS_FLAGS.reset(token)
 
 
+def names_flags() -> bool:
+    """Return whether messages name options as the command line does."""
+    return _AS_FLAGS.get()
+
+
 def spelled(message: str) -> str:
     """Return a message with its options as the user of this process names them: as arguments, unless in a command."""
     return message if _AS_FLAGS.get() else as_arguments(message)

@@ -39,7 +39,7 @@ LAYERS = (
     ("arguments", "layer_arguments", "options", "paths"),
     ("keras", "nn"),
     ("data",),
-    ("registry", "edit_options", "explain_options", "module_options", "saved_options"),
+    ("registry", "corpus_options", "edit_options", "explain_options", "module_options", "saved_options"),
     ("models",),
     ("inputs",),
     ("store", "terminal", "plotting", "page", "stream"),

@@ -17,6 +17,7 @@ import typer.main
 
 from attncli import registry
 from attncli.cli.run_study import CommonOptions, run_study
+from attncli.corpus_options import CorpusOptions
 from attncli.engine.study import Study
 from attncli.errors import UsageError
 from attncli.options import Option, PictureOptions
@@ -86,10 +87,13 @@ def study_at_fault(error: BaseException) -> str | None:
 
 @cache
 def study_commands() -> Mapping[str, list[type]]:
-    """Return the commands that run a study, sorted, with the option groups that are not common to all of them."""
+    """Return the commands that run a study, sorted, with the option groups that are not common to all of them.
+
+    Options of corpora are left out: the texts of a file of steps are read once, for all steps.
+    """
     hints = {name: [*get_type_hints(command).values()] for name, command in sorted(all_commands().items())}
     return {
-        name: [hint for hint in of_command if is_dataclass(hint) and hint is not CommonOptions]  # type: ignore[misc]
+        name: [hint for hint in of_command if is_dataclass(hint) and hint not in (CommonOptions, CorpusOptions)]
         for name, of_command in hints.items()
         if CommonOptions in of_command
     }

@@ -9,11 +9,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attncli.cli.console import CommandConsole, command_console
+from attncli.cli.console import CommandConsole, command_console, print_note
 from attncli.cli.edit_arguments import edit_arguments
+from attncli.cli.large_corpus import large_corpus
 from attncli.cli.own_module import module_run
 from attncli.cli.pictures import style_of
 from attncli.cli.read_input import read_input
+from attncli.corpus_options import ONE_PROCESS, CorpusOptions
 from attncli.edit_options import EditedModelOptions, edit_lines
 from attncli.engine.checks import check_choice
 from attncli.engine.report import Drawing, Report, Table, with_key_value_heads
@@ -69,12 +71,14 @@ def run_study(
     pictures: PictureOptions | None = None,
     texts: Sequence[Text] | None = None,
     afterwards: Callable[[Published, CommandConsole], None] | None = None,
+    corpus: CorpusOptions = ONE_PROCESS,
 ) -> ResultT:
     """Run a study on what the options say, write its report, and print what was asked for; return its result.
 
     pictures    how pictures look, if the command has options for that
     texts       the texts, if they have been read already
     afterwards  called when everything is written and printed
+    corpus      how a corpus is read, if the command can
     """
     # imported here: the help of the command line needs no NumPy
     from attncli.engine.invocation import execute
@@ -97,13 +101,13 @@ def run_study(
         formats = allowed.choose(named)
         pictures = pictures or PictureOptions()
         style = style_of(pictures) if allowed.draws else None
-        invocation = invocation_of(study, common, formats, texts if study.reads else ())
+        invocation = invocation_of(study, common, formats, texts if study.reads else (), console.track, corpus)
         if allowed.draws < study.formats.draws:
             invocation = replace(invocation, options={**invocation.options, "pictures": False})
         if style is not None:
             options = {**invocation.options, "pictures": style.chosen}
             invocation = replace(invocation, options=options, typed={**invocation.typed, **typed(pictures)})
-        run, result = execute(invocation, study, console.track)
+        run, result = execute(invocation, study, console.track, print_note)
         report = with_key_value_heads(study.report(result, run), study.name)
         arguments = (study.name, report, invocation.folder, formats, allowed)
         published = publish(*arguments, style=style, track=console.track, wrote=print_path, drew=show_drawing)
@@ -154,15 +158,22 @@ def _print_result(
 
 
 def invocation_of(
-    study: Study[Any], common: CommonOptions, formats: tuple[str, ...], texts: Sequence[Text] | None = None
+    study: Study[Any],
+    common: CommonOptions,
+    formats: tuple[str, ...],
+    texts: Sequence[Text] | None = None,
+    track: Any = None,
+    corpus_options: CorpusOptions = ONE_PROCESS,
 ) -> Invocation:
     """Return the invocation of a study, checked as far as that is possible without a model.
 
     formats  file formats that are written
     texts    the texts if they need not be read; empty for a study that reads none
+    track    shows how far a corpus is read; None: such texts are read at once
     Raise UsageError if options exclude each other or a text is wrong.
     """
     from attncli.engine.collected import Collected
+    from attncli.engine.corpus import needs_texts
     from attncli.engine.invocation import Invocation
 
     model, output, saved, shared = common.model, common.output, common.saved, common.shared
@@ -193,6 +204,10 @@ def invocation_of(
     predicts = isinstance(study.options, StudyOptions) and study.options.predicts_tokens
     reads_head = isinstance(study.options, StudyOptions) and study.options.reads_head
     source = load_arguments(model, model_head, common.texts.generate > 0 or predicts, reads_head)
+    if texts is None and shared is None and study.sharded and track is not None:
+        corpus = large_corpus(common.texts, track, needs_texts(request, output.save_maps))
+        if corpus is not None:
+            return Invocation(study.command, source, request, **more, corpus=corpus, corpus_options=corpus_options)
     if texts is None:
         texts = read_input(common.texts) if shared is None else shared.texts
     elif shared is not None:

@@ -15,6 +15,7 @@ from attncli.data import (
     RowsAs,
     Statistics,
 )
+from attncli.data.corpus_counts import CorpusCounts
 from attncli.data.labels import text_note, text_prefix
 from attncli.data.measuring import Measuring, PoolTexts
 from attncli.engine.kept_maps import check_weights, inputs_of, reshape, with_own_words
@@ -32,10 +33,11 @@ from attncli.vocabulary import ALL_METRICS
 @checks_arguments
 @dataclass(frozen=True, eq=False)
 class Collected(RunParts):
-    """The results of one forward pass, or of a saved run: the parts that are saved (see `RunParts`), and two more.
+    """The results of one forward pass, or of a saved run: the parts that are saved (see `RunParts`), and three more.
 
     strongest  the strongest edges of the same pass; not saved, can be computed from kept maps
     whole      the profile over whole texts; not saved, can be computed from kept maps
+    corpus     the size of the corpus that was read, of which `inputs` lists no texts; None for texts
     """
 
     public_name: ClassVar = "Run"
@@ -43,6 +45,7 @@ class Collected(RunParts):
 
     strongest: Edges | None = None
     whole: Profile | None = None
+    corpus: CorpusCounts | None = None
 
     @classmethod
     def open_saved(
@@ -78,6 +81,8 @@ class Collected(RunParts):
     @property
     def mean_note(self) -> str:
         """The note for a picture of means over texts; empty for one text."""
+        if self.corpus is not None:
+            return f"mean over {self.corpus.texts:,} texts"
         return f"mean over {len(self.inputs)} texts" if len(self.inputs) > 1 else ""
 
     def text_note(self, text: int) -> str:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from attncli import store
+from attncli.corpus_options import CorpusOptions
 from attncli.data import Text
 from attncli.data.cached import cached_property
 from attncli.engine.collected import Collected
+from attncli.engine.corpus import check_single_texts, execute_corpus
 from attncli.engine.execution import Execution
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
+from attncli.engine.shards import ShardTask
 from attncli.engine.study import ResultT, Study
+from attncli.inputs.corpus import Corpus
 from attncli.options import OutputOptions
 from attncli.store import OutputFolder
 
@@ -29,6 +33,7 @@ class Invocation:
     options   options of only this command that change its result
     typed     options as they were typed
     shared    model and forward pass that are shared with other steps on the same texts
+    corpus    a corpus in the place of `texts`
     """
 
     command: str
@@ -39,6 +44,8 @@ class Invocation:
     options: Mapping[str, Any] = field(default_factory=dict)
     typed: Mapping[str, Any] = field(default_factory=dict)
     shared: SharedPass | None = None
+    corpus: Corpus | None = None
+    corpus_options: CorpusOptions = field(default_factory=CorpusOptions)
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
@@ -64,7 +71,7 @@ class Invocation:
             model, revision, inputs = info.model, info.revision, info.input_sha256
         else:
             model, revision = self.source["name"], self.source.get("revision")
-            inputs = store.input_sha256(self.texts)
+            inputs = store.input_sha256(self.texts) if self.corpus is None else self.corpus.survey().digest
         digest = store.digest(model, revision, inputs, self.resolved)
         path = self.output.out or store.default_folder(self.command, model, digest)
         return OutputFolder(path, self.command, digest, self.output.force, csv_safe=self.output.csv_safe)
@@ -106,19 +113,32 @@ class Invocation:
         return run
 
 
+def ignore(_: str) -> None:
+    """Show nothing."""
+
+
 def plain_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of `load_runner` as they enter digests and documents: texts by their hash."""
     texts = {"mean_texts": store.input_sha256(map(Text, arguments["mean_texts"]))} if "mean_texts" in arguments else {}
     return {**arguments, **texts}
 
 
-def execute(invocation: Invocation, study: Study[ResultT], track: Track = untracked) -> tuple[Collected, ResultT]:
+def execute(
+    invocation: Invocation, study: Study[ResultT], track: Track = untracked, tell: Callable[[str], None] = ignore
+) -> tuple[Collected, ResultT]:
     """Run the study of a command; return the run that was read, and the result.
 
+    tell  receives notes that are shown before the heavy work
     Raise UsageError or OutputError before the heavy work if an option is wrong or the folder cannot be written.
     """
     study.check(invocation.request)
-    _ = invocation.folder  # checks that the folder can be written
+    corpus, source = invocation.corpus, invocation.source
+    if corpus is not None:
+        check_single_texts(corpus, invocation.request, invocation.output.save_maps)
+    folder = invocation.folder  # checks that the folder can be written
     execution = invocation.execution(track)
     execution.request = replace(execution.request, any_axes=study.any_axes)
-    return study.run(execution)
+    if corpus is None or isinstance(source, Collected):
+        return study.run(execution)
+    task = ShardTask(study, execution.request, source, corpus)
+    return execute_corpus(task, execution, folder, invocation.corpus_options, tell)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the help of the command line needs no torch
     from rich.console import RenderableType
 
     from attncli.data import Text
+    from attncli.data.part_states import PartState
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution, Source
     from attncli.engine.request import Request, RunOptions
@@ -37,6 +38,7 @@ class Study(ABC, Generic[ResultT]):
     prints   output to a pipe: the first table as CSV, or the path of every drawing
     reads    whether it reads the user's texts
     any_axes whether it takes layers whose rows or keys stand for several tokens or for none
+    sharded  whether it can be computed of a corpus, shard by shard: it then has `shard` and `merge`
     help     Markdown with a section `# NAME` for each page of `attncli explain`; our own studies have a file help.md
     """
 
@@ -48,6 +50,7 @@ class Study(ABC, Generic[ResultT]):
     prints: ClassVar[Literal["table", "paths"]] = "table"
     reads: ClassVar[bool] = True
     any_axes: ClassVar[bool] = False
+    sharded: ClassVar[bool] = False
     help: ClassVar[str] = ""
 
     @property
@@ -85,6 +88,18 @@ class Study(ABC, Generic[ResultT]):
     @abstractmethod
     def run(self, execution: Execution) -> tuple[Collected, ResultT]:
         """Return the run that was read, and the result."""
+
+    def shard(self, execution: Execution) -> tuple[Collected, PartState]:
+        """Return the run of some texts of a corpus, and what is kept of them for `merge`."""
+        raise NotImplementedError(f"{self.name} reads no corpus")
+
+    def merge(self, states: Iterable[PartState], run: Collected, execution: Execution) -> tuple[Collected, ResultT]:
+        """Return the run of a corpus, which lists no texts, and the result, from the states of all its shards.
+
+        states     in the order of the shards; they are read one by one, so that few are in memory
+        execution  has the model and the first text
+        """
+        raise NotImplementedError(f"{self.name} reads no corpus")
 
     @abstractmethod
     def report(self, result: ResultT, run: Collected) -> Report:

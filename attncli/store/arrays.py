@@ -1,6 +1,7 @@
 """Named arrays in one file: safetensors or npz, never pickle; equal arrays are stored once."""
 
 import hashlib
+import io
 import json
 import struct
 import zipfile
@@ -28,6 +29,8 @@ from attncli.store.headers import (
 )
 
 _DTYPE_CODES = {"float64": "F64", "int64": "I64", "float32": "F32", "int32": "I32", "bool": "BOOL"}
+NOTE = "attncli"
+"""Name of the text in the header of a file."""
 _READ_ERRORS = (
     *(OSError, ValueError, KeyError, EOFError, MemoryError, OverflowError, SyntaxError, TypeError, struct.error),
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
@@ -92,9 +95,11 @@ def save_arrays(path: Path, stacks: Mapping[str, ArrayStack]) -> None:
             _write_safetensors(file, stacks)
 
 
-def _write_safetensors(file: BinaryIO, stacks: Mapping[str, ArrayStack]) -> None:
+def _write_safetensors(file: BinaryIO, stacks: Mapping[str, ArrayStack], note: str = "") -> None:
+    """Write arrays, and a text in the header."""
     # part by part: the writer of the library needs each array in one piece, which doubles the memory of a run
-    header, offset = {}, 0
+    header: dict[str, Any] = {"__metadata__": {NOTE: note}} if note else {}
+    offset = 0
     order = sorted(stacks, key=lambda name: (-stacks[name].parts[0].itemsize, name))
     for name in order:
         end = offset + sum(part.nbytes for part in stacks[name].parts)
@@ -107,6 +112,26 @@ def _write_safetensors(file: BinaryIO, stacks: Mapping[str, ArrayStack]) -> None
     for name in order:
         for part in stacks[name].parts:
             file.write(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).tobytes())
+
+
+def arrays_to_bytes(arrays: Mapping[str, Array], note: str) -> bytes:
+    """Return the bytes of a `.safetensors` file with these arrays and a text in its header."""
+    file = io.BytesIO()
+    _write_safetensors(file, {name: ArrayStack((array,)) for name, array in arrays.items()}, note)
+    return file.getvalue()
+
+
+def arrays_from_bytes(data: bytes) -> tuple[dict[str, Array], str]:
+    """Return what `arrays_to_bytes` has got; raise UsageError for other bytes."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(data)
+        (length,) = struct.unpack("<Q", data[:8])
+        return arrays, str(json.loads(data[8 : 8 + length])["__metadata__"][NOTE])
+    except (SafetensorError, *_READ_ERRORS) as error:
+        raise UsageError(f"these are not the bytes of arrays: {error}") from error
 
 
 def load_arrays(

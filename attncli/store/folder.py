@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,8 @@ _NAMES_OF_PATHS = (
     *("model", "name", "tokenizer", "target_tokenizer", "target-tokenizer", "file", "baseline"),
     *("importance", "rank_file", "rank-file", "save"),
 )
+SHARDS = ".shards"
+"""Folder of the parts of a run on a corpus that is not complete (see `shard_files.py`)."""
 SCHEMA = f"attncli.run/{FORMAT}"
 _ELSEWHERE = "choose another folder with --out, or replace it with --force"
 
@@ -139,6 +142,7 @@ class OutputFolder:
         final = {**self._document(complete=True), "run": run_document(info), "files": entries}
         write_atomic(self.path / MANIFEST, json_text(final))
         self.path.joinpath(PARTIAL).unlink(missing_ok=True)
+        shutil.rmtree(self.path / SHARDS, ignore_errors=True)
         return final
 
     def _document(self, complete: bool) -> dict[str, Any]:

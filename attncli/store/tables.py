@@ -27,6 +27,7 @@ from attncli.data import (
     columns_of,
     kind_order,
 )
+from attncli.data.corpus_counts import CorpusCounts
 from attncli.data.results import NOISE
 from attncli.data.surfaces import token_texts
 from attncli.errors import UsageError
@@ -42,8 +43,13 @@ TableColumns = Mapping[str, Array]
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: TableColumns) -> dict[str, Any]:
-    """Return the first keys of a document: schema, run, and the inputs for each kind in the table of heads."""
+def document_head(
+    schema: str, info: RunInfo, inputs: Sequence[Input], heads: TableColumns, corpus: CorpusCounts | None = None
+) -> dict[str, Any]:
+    """Return the first keys of a document: schema, run, and the inputs for each kind in the table of heads.
+
+    corpus  the size of a corpus, whose texts are not listed
+    """
     kinds = set(heads["kind"].tolist()) if "kind" in heads else set()
     entries = []
     for text_input in inputs:
@@ -55,7 +61,8 @@ def document_head(schema: str, info: RunInfo, inputs: Sequence[Input], heads: Ta
             parts = {"query_segments": list(queries.segments), "key_segments": list(keys.segments)}
             named = {name: segments for name, segments in parts.items() if any(segments)}
             entries.append({"index": text_input.index, **given, **sides, **named})
-    return {"schema": schema, "run": run_document(info, given=False), "inputs": entries}
+    counts = {} if corpus is None else {"corpus": corpus.document}
+    return {"schema": schema, "run": run_document(info, given=False), "inputs": entries, **counts}
 
 
 def token_lists(queries: Tokens, keys: Tokens) -> dict[str, list[str]]:

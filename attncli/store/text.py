@@ -40,6 +40,15 @@ def json_line(document: object) -> str:
     return _dumps(document) + "\n"
 
 
+def parse_object(text: str) -> dict[str, Any] | None:
+    """Return a JSON object; None if the text is another value, or no JSON."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
 def _dumps(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return _ESCAPED.sub(lambda match: f"\\u{ord(match.group()):04x}", text)

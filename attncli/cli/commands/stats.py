@@ -1,12 +1,15 @@
 """`attncli stats`: every head in numbers."""
 
 from attncli.cli.run_study import CommonOptions, run_study
+from attncli.corpus_options import ONE_PROCESS, CorpusOptions
 from attncli.options import PictureOptions
 from attncli.studies.stats.options import StatsOptions
 from attncli.studies.stats.study import StatsStudy
 
 
-def stats(common: CommonOptions, options: StatsOptions, pictures: PictureOptions) -> None:
+def stats(
+    common: CommonOptions, options: StatsOptions, pictures: PictureOptions, corpus: CorpusOptions = ONE_PROCESS
+) -> None:
     """Measure every head.
 
     Writes stats.json, stats.csv and an overview picture stats.png. Several texts give the mean over texts, the
@@ -20,4 +23,4 @@ def stats(common: CommonOptions, options: StatsOptions, pictures: PictureOptions
 
     Example: attncli stats --text "The cat sat on the mat." --metric entropy --metric sink
     """
-    run_study(StatsStudy(options), common, pictures)
+    run_study(StatsStudy(options), common, pictures, corpus=corpus)

@@ -117,7 +117,7 @@ def document(
     how = {name: getattr(statistics, name) for name in ("by", "pool_texts", "rows_as")}
     layers = mark_unit(statistics.layers_table(), statistics.by)
     return {
-        **document_head(SCHEMA, run.info, run.inputs, columns["stats"]),
+        **document_head(SCHEMA, run.info, run.inputs, columns["stats"], run.corpus),
         **{name: value for name, value in how.items() if value != getattr(default, name)},
         "metrics": metric_entries(statistics, metrics),
         "heads": list(records(columns["stats"])),

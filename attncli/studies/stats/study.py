@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from attncli.engine.checks import check_share
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the help of the command line needs no torch: what loads it 
     from rich.table import Table
 
     from attncli.data import Statistics
+    from attncli.data.part_states import PartState
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request, RunOptions
@@ -33,6 +34,7 @@ class StatsStudy(Study["Statistics"]):
     options: StatsOptions = field(default_factory=StatsOptions)
     name = "stats"
     any_axes = True
+    sharded = True
     group = StatsOptions
     formats = Formats((*TABLE_FORMATS, *PICTURE_FORMATS), ("json", "csv"), drawings=("png",))
 
@@ -74,6 +76,15 @@ class StatsStudy(Study["Statistics"]):
         run = execution.gather()
         assert run.statistics is not None  # `run_options` names metrics
         return run, run.statistics
+
+    def shard(self, execution: Execution) -> tuple[Collected, PartState]:
+        return execution.reduce()
+
+    def merge(self, states: Iterable[PartState], run: Collected, execution: Execution) -> tuple[Collected, Statistics]:
+        from attncli.engine.measuring import merged_statistics
+
+        statistics = merged_statistics(execution.request, states)
+        return replace(run, statistics=statistics), statistics
 
     def report(self, result: Statistics, run: Collected) -> Report:
         from attncli.studies.stats.report import stats_report

@@ -1,0 +1,35 @@
+"""Options of how a corpus is read: they change the time that it takes, never the numbers."""
+
+from dataclasses import dataclass
+
+from attncli.options import option
+from attncli.vocabulary import ENGINES
+
+_PANEL = "Corpus"
+
+
+@dataclass(frozen=True)
+class CorpusOptions:
+    """Options of the processes that read a corpus, which is cut into shards (see attncli explain corpus)."""
+
+    engine: str = option(
+        _PANEL,
+        "what computes the shards of a corpus: processes on this machine",
+        choices=ENGINES,
+        default=ENGINES[0],
+    )
+    workers: int = option(_PANEL, "processes, each with a model of its own", metavar="N", default=1)
+    threads: int = option(
+        _PANEL,
+        "threads of each process; with other numbers of threads the last digits may differ, with other numbers of "
+        "workers they do not",
+        metavar="N",
+        default=1,
+    )
+    resume: bool = option(
+        _PANEL, "keep the shards that an interrupted run has left in the folder", "--resume/--no-resume", default=True
+    )
+
+
+ONE_PROCESS = CorpusOptions()
+"""The defaults."""

@@ -1,0 +1,185 @@
+"""Run a study on a corpus: shards are computed by an engine, kept in files, and merged in their order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attncli.corpus_options import CorpusOptions
+from attncli.data.corpus_counts import CorpusCounts
+from attncli.engine.collected import Collected
+from attncli.engine.execution import Execution
+from attncli.engine.local import check_workers, with_workers
+from attncli.engine.progress import Advance
+from attncli.engine.request import Request
+from attncli.engine.shards import Engine, ShardTask, compute_shard, run_info_of
+from attncli.engine.worker import set_threads
+from attncli.errors import UsageError
+from attncli.inputs.corpus import Corpus
+from attncli.inputs.shards import Shard
+from attncli.store.shard_files import ShardContent, ShardFiles, shard_from_bytes, shard_to_bytes
+from attncli.store.text import json_line
+from attncli.vocabulary import CORPUS_TEXTS
+
+if TYPE_CHECKING:  # workers load the model, not this process
+    from attncli.engine.runner import Runner
+    from attncli.store import OutputFolder
+
+_VERSIONS = ("attncli", "transformers", "torch", "tokenizers")
+_EXAMPLES = 3
+
+
+class ShardMemory:
+    """The shards of a run that writes no files."""
+
+    def __init__(self) -> None:
+        self._shards: dict[int, bytes] = {}
+
+    def write(self, number: int, data: bytes) -> None:
+        """Keep the bytes of a shard."""
+        self._shards[number] = data
+
+    def read(self, number: int) -> ShardContent | None:
+        """Return a shard; None if it is missing."""
+        data = self._shards.get(number)
+        return None if data is None else shard_from_bytes(data)
+
+
+def in_this_process(load: Callable[[], Runner]) -> Engine:
+    """Return the engine that computes one shard after the other in this process."""
+
+    def compute(task: ShardTask, shards: Sequence[Shard], advance: Advance) -> Iterator[tuple[int, bytes]]:
+        for shard in shards:
+            yield shard.index, shard_to_bytes(compute_shard(task, shard, load, advance))
+
+    return compute
+
+
+def check_single_texts(corpus: Corpus, request: Request, save_maps: bool) -> None:
+    """Raise UsageError if options need single texts: of a corpus only sums are kept."""
+    if option := needs_texts(request, save_maps):
+        raise UsageError(
+            f"{option} is about single texts, and of a corpus of {corpus.survey().texts:,} texts only sums are kept: "
+            f"leave it out, or give at most {CORPUS_TEXTS:,} texts"
+        )
+
+
+def needs_texts(request: Request, save_maps: bool) -> str:
+    """Return an option that needs single texts, "" if none is given."""
+    wanted = {
+        "--per-query": request.per_query,
+        "--top-k": request.top_k is not None,
+        "--min-weight": request.min_weight is not None,
+        "--profile": request.profile,
+        "--word-ids": request.word_ids is not None,
+        "--aggregate-layers mean": request.measures_maps,
+        "--save-maps": save_maps,
+    }
+    return next((option for option, given in wanted.items() if given), "")
+
+
+def execute_corpus(
+    task: ShardTask,
+    execution: Execution,
+    folder: OutputFolder,
+    options: CorpusOptions,
+    tell: Callable[[str], None],
+) -> tuple[Collected, Any]:
+    """Run the study of a command on its corpus; continue what an earlier, interrupted command has left.
+
+    tell  receives notes that are shown before the heavy work
+    """
+    check_workers(options.workers, options.threads, str(task.arguments["device"]))
+    parts = [folder.command, folder.digest, task.size, *map(version, _VERSIONS), _files_of(task.arguments["name"])]
+    keys = [_key([*parts, shard.digest]) for shard in task.survey.shards]
+    files = ShardFiles(folder, keys)
+    files.open()
+    if not options.resume:
+        files.remove()
+    missing = _missing(task, files, tell)
+    if options.workers > 1:
+        return run_corpus(task, files, execution, with_workers(options.workers, options.threads), missing)
+    threads = set_threads(options.threads)
+    try:
+        return run_corpus(task, files, execution, in_this_process(lambda: execution.runner), missing)
+    finally:
+        set_threads(threads)
+
+
+def run_corpus(
+    task: ShardTask,
+    contents: ShardFiles | ShardMemory,
+    execution: Execution,
+    engine: Engine,
+    missing: Sequence[Shard] | None = None,
+) -> tuple[Collected, Any]:
+    """Compute the missing shards of a corpus and merge all of them; return the run, without texts, and the result.
+
+    execution  has the model, for what a study computes after it has seen all texts
+    missing    shards that are not in `contents`; None for all
+    """
+    missing = task.survey.shards if missing is None else missing
+    with execution.track("reading", sum(shard.texts for shard in missing), "texts") as advance:
+        for number, data in engine(task, missing, advance):
+            contents.write(number, data)
+    headers = [content.header for content in _in_order(task, contents)]
+    info, counts = run_info_of(headers), _counts(task, headers)
+    info = replace(info, input_sha256=counts.sha256, notes=(*info.notes, *counts.notes))
+    states = (content.state for content in _in_order(task, contents) if content.header["texts"])
+    run, result = task.study.merge(states, Collected(info, (), corpus=counts), execution)
+    return execution.finish(run), result
+
+
+def _in_order(task: ShardTask, contents: ShardFiles | ShardMemory) -> Iterator[ShardContent]:
+    """Yield all shards, one in memory at a time."""
+    for shard in task.survey.shards:
+        content = contents.read(shard.index)
+        if content is None:
+            raise UsageError(f"shard {shard.index} was deleted while the corpus was read: run the same command again")
+        yield content
+
+
+def _counts(task: ShardTask, headers: Sequence[Mapping[str, Any]]) -> CorpusCounts:
+    """Return how much was read."""
+    examples = [place for header in headers for place in header["examples"]]
+    return CorpusCounts(
+        texts=sum(header["texts"] for header in headers),
+        tokens=sum(header.get("tokens", 0) for header in headers),
+        files=len(task.corpus.files),
+        malformed=task.survey.skipped,
+        skipped=sum(header["skipped"] for header in headers),
+        examples=tuple(examples[:_EXAMPLES]),
+        sha256=task.survey.digest,
+    )
+
+
+def _key(parts: Sequence[Any]) -> str:
+    return hashlib.sha256(json_line(parts).encode()).hexdigest()[:12]
+
+
+def _files_of(model: str) -> list[tuple[str, int, int]]:
+    """Return name, size and time of the files of a model in a folder or file; empty for one of the Hub."""
+    path = Path(model)
+    files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+
+
+def _missing(task: ShardTask, files: ShardFiles, tell: Callable[[str], None]) -> list[Shard]:
+    """Return the shards that must be computed; tell which files of earlier runs cannot be used."""
+    if others := files.remove_others():
+        tell(f"{others} shards in {files.path} are of another model, version or corpus: they are computed again")
+    missing = []
+    for shard in task.survey.shards:
+        try:
+            content = files.read(shard.index)
+        except UsageError as error:
+            tell(f"shard {shard.index} is computed again: {error}")
+            content = None
+        missing += [shard] if content is None else []
+    if texts := task.survey.texts - sum(shard.texts for shard in missing):
+        tell(f"{texts:,} of {task.survey.texts:,} texts were read by an interrupted run and are not read again")
+    return missing

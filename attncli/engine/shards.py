@@ -1,0 +1,139 @@
+"""A corpus in shards: what is computed of each shard, and what is needed for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from attncli.data import RunInfo, Text
+from attncli.engine.execution import Execution
+from attncli.engine.progress import Advance
+from attncli.engine.request import Request
+from attncli.errors import TextError, UsageError
+from attncli.inputs.corpus import Corpus
+from attncli.inputs.shards import SHARD_TEXTS, Shard, Survey
+from attncli.store.shard_files import ShardContent
+from attncli.store.text import plain
+
+if TYPE_CHECKING:  # the main process may need no model
+    from attncli.engine.runner import Runner
+    from attncli.engine.study import Study
+
+_EXAMPLES = 3
+"""Skipped records of a shard whose place is kept."""
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Everything by which a process computes any shard of a corpus.
+
+    arguments  arguments of `load_runner`: each process loads the model by itself
+    size       texts of a shard; another number only changes the last digits of results
+    """
+
+    study: Study[Any]
+    request: Request
+    arguments: Mapping[str, Any]
+    corpus: Corpus
+    size: int = SHARD_TEXTS
+
+    @property
+    def survey(self) -> Survey:
+        """The shards of the corpus."""
+        return self.corpus.survey(self.size)
+
+    def where(self, shard: Shard) -> str:
+        """Return where the records of a shard are, for errors."""
+        try:
+            records = self.corpus.read(shard)
+        except UsageError:
+            return f"texts {shard.first} to {shard.first + shard.texts - 1}"
+        return f"the texts from {records[0].where} to {records[-1].where}"
+
+
+Engine = Callable[[ShardTask, Sequence[Shard], Advance], Iterator[tuple[int, bytes]]]
+"""Computes shards; yields the index of each with its bytes (`shard_to_bytes`) when it is complete, in any order.
+
+The bytes do not depend on the engine: batches are cut inside a shard.
+"""
+
+
+class ShardProgress:
+    """Turns the progress of the passes over a shard into a number of texts, of which there are `texts`.
+
+    An analysis may run several passes over its texts: the texts are then counted in the first.
+    """
+
+    def __init__(self, advance: Advance, texts: int) -> None:
+        self._advance, self._texts, self._counted = advance, texts, 0.0
+
+    @contextmanager
+    def track(self, what: str, total: float, unit: str) -> Iterator[Advance]:
+        """Count texts while something is read."""
+        yield lambda done: self._count(self._texts * done / max(total, 1)) if what == "reading" else None
+
+    def finish(self) -> None:
+        """Count all texts that were not counted."""
+        self._count(self._texts)
+
+    def _count(self, texts: float) -> None:
+        texts = min(texts, self._texts - self._counted)
+        self._counted += texts
+        self._advance(texts)
+
+
+def compute_shard(task: ShardTask, shard: Shard, load: Callable[[], Runner], advance: Advance) -> ShardContent:
+    """Return what the study computes of a shard.
+
+    Raise UsageError that names the record if one cannot be read; with `--on-error skip` such records are left out.
+    """
+    records, skipped, progress = task.corpus.read(shard), list[str](), ShardProgress(advance, shard.texts)
+    while records:
+        texts = tuple(Text(record.text) for record in records)
+        execution = Execution(task.request, texts, load=load, track=progress.track, first=shard.first)
+        try:
+            run, state = task.study.shard(execution)
+            break
+        except TextError as error:
+            index = error.index - shard.first
+            if not 0 <= index < len(records):
+                raise
+            record = records.pop(index)
+            if task.corpus.on_error != "skip":
+                raise UsageError(f"{record.where}: {error}") from error
+            skipped.append(f"{record.where}: {error}")
+    progress.finish()
+    header: dict[str, Any] = {"texts": len(records), "skipped": len(skipped), "examples": skipped[:_EXAMPLES]}
+    if not records:
+        return ShardContent(header, {})
+    tokens = sum(len(text.source) + len(text.target or ()) for text in run.inputs)
+    return ShardContent({**header, "tokens": tokens, "run": plain(vars(run.info))}, state)
+
+
+def run_info_of(headers: Iterable[Mapping[str, Any]]) -> RunInfo:
+    """Return where the results of shards come from, with the notes of all shards; UsageError if all are empty."""
+    info, notes = None, dict[str, list[str]]()
+    for header in headers:
+        described = header.get("run")
+        if described is None:
+            continue
+        info = info or RunInfo(**{**described, "notes": ()})
+        for note in described["notes"]:
+            notes.setdefault(_without_digits(note), []).append(note)
+    if info is None:
+        raise UsageError("there is no text to read: all records of the corpus were skipped")
+    return replace(info, notes=tuple(map(_summed_up, notes.values())))
+
+
+def _without_digits(note: str) -> str:
+    return "".join("0" if character.isdigit() else character for character in note)
+
+
+def _summed_up(notes: Sequence[str]) -> str:
+    """Return the first of several notes that differ in numbers only, and how many others there are."""
+    others = len(notes) - 1
+    if len(set(notes)) == 1:
+        return notes[0]
+    return f"{notes[0]} (and {others} more such notes, on other parts of the corpus)"

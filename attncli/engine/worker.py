@@ -1,0 +1,112 @@
+"""One process that computes shards: it loads the model once, and then computes each shard that it receives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+from attncli import errors
+from attncli.engine.shards import ShardTask, compute_shard
+from attncli.errors import AttnError, is_out_of_memory
+from attncli.inputs.corpus import Corpus
+from attncli.inputs.shards import Shard
+from attncli.store.shard_files import shard_to_bytes
+from attncli.wording import named_as_flags
+
+if TYPE_CHECKING:
+    from attncli.engine.request import Request
+    from attncli.engine.study import Study
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """What a worker receives when it starts: plain values and options, never a model.
+
+    arguments  arguments of `load_runner`
+    corpus     arguments of `Corpus.from_arguments`
+    threads    number of threads that compute
+    gpu        the GPU that the worker uses; None for no choice
+    as_flags   whether messages name options as the command line does
+    """
+
+    study: Study[Any]
+    request: Request
+    arguments: Mapping[str, Any]
+    corpus: Mapping[str, Any]
+    size: int
+    threads: int = 1
+    gpu: int | None = None
+    as_flags: bool = True
+
+
+def serve(connection: Connection, settings: WorkerSettings) -> None:
+    """Compute the shards that the connection names, until it is closed; send progress, results and errors.
+
+    Messages are `("read", texts)`, `("shard", index, bytes)`, and `("error", name of the class, message)`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends the workers
+    os.dup2(2, 1)  # data for the reader of the command comes from the main process only
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with ExitStack() as stack:
+        if settings.as_flags:
+            stack.enter_context(named_as_flags())
+        try:
+            _compute_all(connection, settings)
+        except (EOFError, BrokenPipeError, ConnectionResetError):  # the main process needs nothing more
+            return
+        except Exception as error:
+            name = "MemoryError" if is_out_of_memory(error) else type(error).__name__
+            connection.send(("error", name, str(error.args[0] if error.args else error)))
+            if not isinstance(error, AttnError):
+                raise
+
+
+def _compute_all(connection: Connection, settings: WorkerSettings) -> None:
+    if settings.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(settings.gpu)
+    # imported here: torch reads the environment when it is imported
+    from attncli.engine.runner import load_runner
+
+    set_threads(settings.threads)
+    corpus = Corpus.from_arguments(dict(settings.corpus))
+    task = ShardTask(settings.study, settings.request, settings.arguments, corpus, settings.size)
+    load = cache(lambda: load_runner(settings.arguments))
+    while True:
+        shard: Shard = connection.recv()
+        content = compute_shard(task, shard, load, lambda texts: connection.send(("read", texts)))
+        connection.send(("shard", shard.index, shard_to_bytes(content)))
+
+
+def _end_with_parent() -> None:
+    """End this process when the main process is killed."""
+    if (parent := parent_process()) is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def set_threads(threads: int) -> int:
+    """Set how many threads compute in this process; return how many there were."""
+    # imported here: the help of the command line needs no torch
+    import torch
+
+    former = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    return former
+
+
+def error_of(name: str, message: str) -> Exception:
+    """Return the error that a worker has sent."""
+    if name == "MemoryError":
+        return MemoryError(message)
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, AttnError):
+        return kind(message)
+    return RuntimeError(f"{name} in a worker: {message}")
