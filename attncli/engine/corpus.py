@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attncli.corpus_options import CorpusOptions
+from attncli.data import Text
 from attncli.data.corpus_counts import CorpusCounts
 from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution
@@ -119,7 +120,7 @@ def run_corpus(
 ) -> tuple[Collected, Any]:
     """Compute the missing shards of a corpus and merge all of them; return the run, without texts, and the result.
 
-    execution  has the model, for what a study computes after it has seen all texts
+    execution  has the model, for what a study computes after it has seen all texts; gets the first of the texts
     missing    shards that are not in `contents`; None for all
     """
     missing = task.survey.shards if missing is None else missing
@@ -129,6 +130,7 @@ def run_corpus(
     headers = [content.header for content in _in_order(task, contents)]
     info, counts = run_info_of(headers), _counts(task, headers)
     info = replace(info, input_sha256=counts.sha256, notes=(*info.notes, *counts.notes))
+    execution.texts = tuple(Text(record.text) for record in task.corpus.read(task.survey.shards[0])[:1])
     states = (content.state for content in _in_order(task, contents) if content.header["texts"])
     run, result = task.study.merge(states, Collected(info, (), corpus=counts), execution)
     return execution.finish(run), result

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Kind, Rows, Selection
+from attncli.data.part_states import PartState
 from attncli.stream.protocol import selected
-from attncli.stream.sums import Moments
+from attncli.stream.sums import Moments, absorb_moments
 
 Tensor = torch.Tensor
 MAX_ROWS = 1024
@@ -75,6 +76,16 @@ class HeadDistances:
         for pairs in self._open.pop((kind, layer), {}).values():
             moments = self._moments.setdefault((kind, layer), Moments((count, count)))
             moments.add((pairs.sums / pairs.rows).sqrt().cpu().numpy())
+
+    def state(self) -> PartState:
+        """Return the moments over texts."""
+        return {"layers": [{"layer": list(key), "values": moments.state()} for key, moments in self._moments.items()]}
+
+    def absorb(self, state: PartState) -> None:
+        """Add the texts of a state of another sink for the same heads."""
+        for entry in state["layers"]:
+            kind, layer = entry["layer"]
+            absorb_moments(self._moments, (kind, layer), entry["values"])
 
     def result(self) -> Mapping[tuple[Kind, int], Array]:
         """Return [head, head] for each kind and layer: the mean over texts, NaN for heads without a common row."""

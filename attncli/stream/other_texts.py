@@ -98,17 +98,29 @@ def _rows_by_position(kind: Kind, layer: int, texts: Sequence[_TextSums]) -> Ite
         mass, visible_rows = (
             total[name][:, _offsets(text, longest)] - text.sums[name].double() for name in ("mass", "visible_rows")
         )
-        by_offset = (mass / visible_rows).where(visible_rows > 0, 0.0).clamp_min(0.0)[None]
+        by_offset = (mass / visible_rows).where(visible_rows > 0, 0.0).clamp_min(0.0)
         alone = LayerParts((text.text,), (text.queries,), (text.keys,))
-        ranges = {name: text.sums[name].expand(len(heads), -1)[None] for name in ("start", "stop")}
-        step = max(1, BLOCK_CELLS // (len(heads) * text.keys))
-        for first in range(0, text.queries, step):
-            block = slice(first, min(first + step, text.queries))
-            weights, visibility = position_rows(alone, [0], block, by_offset, ranges)
-            visible = visibility.visible.to(weights.dtype)
-            uniform = visible / visible.sum(-1, keepdim=True).clamp_min(1)
-            weights = torch.where(weights.sum(-1, keepdim=True) > 0, weights, uniform)
-            yield Rows(kind, layer, heads, (text.text,), weights, visibility)
+        yield from rows_of_text(kind, layer, heads, alone, by_offset, text.sums)
+
+
+def rows_of_text(
+    kind: Kind, layer: int, heads: tuple[int, ...], alone: LayerParts, by_offset: Tensor, ranges: Sums
+) -> Iterator[Rows]:
+    """Yield the rows of one text, some at a time: weights by position alone, uniform where none is known.
+
+    by_offset  [head, offset] as in `position_rows`
+    ranges     start and stop of the visible keys of each row, [1 or head, row]
+    """
+    queries, keys = alone.query_lengths[0], alone.key_lengths[0]
+    of_heads = {name: ranges[name].expand(len(heads), -1)[None] for name in ("start", "stop")}
+    step = max(1, BLOCK_CELLS // (len(heads) * keys))
+    for first in range(0, queries, step):
+        block = slice(first, min(first + step, queries))
+        weights, visibility = position_rows(alone, [0], block, by_offset[None], of_heads)
+        visible = visibility.visible.to(weights.dtype)
+        uniform = visible / visible.sum(-1, keepdim=True).clamp_min(1)
+        weights = torch.where(weights.sum(-1, keepdim=True) > 0, weights, uniform)
+        yield Rows(kind, layer, heads, alone.texts, weights, visibility)
 
 
 def _offsets(text: _TextSums, longest: int) -> slice:

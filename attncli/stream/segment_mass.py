@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Input, Kind, Rows, Tokens
+from attncli.data.part_states import PartState
 from attncli.stream.protocol import on_host
-from attncli.stream.sums import Moments, OpenLayers, Sums
+from attncli.stream.sums import Moments, OpenLayers, Sums, absorb_moments
 
 _UNNAMED = -1
 
@@ -45,6 +46,20 @@ class SegmentMass:
             heads, total = opened.joined()
             values = (total["mass"] / total["rows"]).cpu().numpy()
             self._moments.setdefault((kind, layer, heads), Moments(values.shape[1:])).add(values)
+
+    def state(self) -> PartState:
+        """Return the moments over texts."""
+        entries = self._moments.items()
+        groups = [
+            {"heads": [kind, layer, list(heads)], "values": values.state()} for (kind, layer, heads), values in entries
+        ]
+        return {"groups": groups}
+
+    def absorb(self, state: PartState) -> None:
+        """Add the texts of a state of another sink."""
+        for group in state["groups"]:
+            kind, layer, heads = group["heads"]
+            absorb_moments(self._moments, (kind, layer, tuple(heads)), group["values"])
 
     def result(self) -> Mapping[tuple[Kind, int, int], tuple[float, float]]:
         """Return mean and standard deviation over texts by kind, layer and head, without heads that have no value."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ HeadsKey = tuple[Kind, int, tuple[int, ...]]
 """The kind, the layer and the numbers of some heads."""
 Coords = dict[str, tuple[str, Array]]
 """The coordinates of a table by name, each with its dimension."""
+Key = TypeVar("Key")
 OverTexts = Literal["mean", "std", "count", "mode", "share"]
 """What a table says about several texts: mean and std of amounts, mode and share of categories.
 
@@ -105,6 +106,13 @@ class Moments:
         self._mean += difference * count / total_count
         self._squares += squares + difference**2 * self.count * count / total_count
         self.count += count
+
+    @classmethod
+    def of(cls, state: PartState) -> Self:
+        """Return the moments of the texts of a state."""
+        moments = cls(state["count"].shape)
+        moments.absorb(state)
+        return moments
 
     def state(self) -> PartState:
         """Return the counts, the means and the sums of squared differences from them."""
@@ -205,3 +213,11 @@ class HeadTable:
         names = ("kind", "layer", "head", "texts", "queries")
         coords = {name: ("head", column) for name, column in zip(names, columns, strict=True)}
         return coords, np.array([values for _, _, values in rows]).reshape(len(rows), *shape)
+
+
+def absorb_moments(moments: dict[Key, Moments], key: Key, state: PartState) -> None:
+    """Add the texts of a state to the moments of a key."""
+    if key in moments:
+        moments[key].absorb(state)
+    else:
+        moments[key] = Moments.of(state)

@@ -1,6 +1,7 @@
 """`attncli patterns`: what each head does."""
 
 from attncli.cli.run_study import CommonOptions, run_study
+from attncli.corpus_options import ONE_PROCESS, CorpusOptions
 from attncli.errors import UsageError
 from attncli.options import PictureOptions, typed
 from attncli.studies.patterns.options import PatternsOptions
@@ -10,7 +11,13 @@ from attncli.studies.repeated.series_study import SeriesStudy
 from attncli.studies.repeated.study import RepeatedStudy
 
 
-def patterns(common: CommonOptions, options: PatternsOptions, probe: RepeatedOptions, pictures: PictureOptions) -> None:
+def patterns(
+    common: CommonOptions,
+    options: PatternsOptions,
+    probe: RepeatedOptions,
+    pictures: PictureOptions,
+    corpus: CorpusOptions = ONE_PROCESS,
+) -> None:
     """Classify what each head does.
 
     The classes are vertical, diagonal, local, block, sparse, uniform and mixed; a head can have several (see attncli
@@ -34,7 +41,7 @@ def patterns(common: CommonOptions, options: PatternsOptions, probe: RepeatedOpt
     if probe.probe is None:
         if extra := typed(probe):
             raise UsageError(f"--{next(iter(extra))} says how --probe works, which is not given")
-        run_study(PatternsStudy(options), common, pictures)
+        run_study(PatternsStudy(options), common, pictures, corpus=corpus)
         return
     excluded = [name for name in typed(common.texts, options) if name != "batch-tokens"]
     excluded += ["save-maps"] if common.output.save_maps else []

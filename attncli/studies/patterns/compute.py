@@ -1,16 +1,19 @@
 """The classes of heads with the numbers behind them, also under uniform and positional weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 
 from attncli.data import KINDS, Input, Kind, Scores, Selection
+from attncli.data.part_states import PartState, repeated_state
 from attncli.stream import SinkGroup
 from attncli.stream.head_distance import differentiation
 from attncli.stream.merging import MergedRows, merge_inputs
 from attncli.stream.other_texts import OtherTextsBaseline
-from attncli.stream.rigidity import Rigidity, RigiditySink
+from attncli.stream.position_sums import PositionSums
+from attncli.stream.rigidity import RigiditySink
 from attncli.stream.weights import UniformBaseline
 from attncli.studies.patterns.classes import UNIFORM_NUMBERS, too_short, verdicts
 from attncli.studies.patterns.numbers import RIGIDITY_SOURCE, LayerDistances, NumbersSink, Table
@@ -28,6 +31,15 @@ class ClassesSink(SinkGroup):
         self.observed = NumbersSink(inputs, heads, distances=distances)
         self._uniform = NumbersSink(inputs, heads, distances=False)
         super().__init__(self.observed, UniformBaseline(self._uniform, heads))
+
+    def state(self) -> PartState:
+        """Return the sums over texts."""
+        return {"observed": self.observed.state(), "uniform": self._uniform.state()}
+
+    def absorb(self, state: PartState) -> None:
+        """Add the texts of a state of another sink for the same heads."""
+        self.observed.absorb(state["observed"])
+        self._uniform.absorb(state["uniform"])
 
     def uniform(self) -> Table:
         """Return the numbers under uniform weights, for all heads."""
@@ -51,44 +63,95 @@ class ClassesSink(SinkGroup):
 class PatternsSink(SinkGroup):
     """A sink for the classes of each head with their baselines, and for the classes without special tokens.
 
-    words  whether the tokens are words already
+    words   whether the tokens are words already
+    corpus  whether the texts are a part of a corpus: the positional baseline is then learned from all of its texts
     """
 
-    def __init__(self, inputs: Sequence[Input], heads: Selection, *, words: bool = False) -> None:
+    def __init__(self, inputs: Sequence[Input], heads: Selection, *, words: bool = False, corpus: bool = False) -> None:
         self._classes, self._position = ClassesSink(inputs, heads, distances=True), NumbersSink(inputs, heads)
-        self._other_texts, self._rigidity = OtherTextsBaseline(self._position), RigiditySink()
+        self._by_position = PositionSums(inputs) if corpus else OtherTextsBaseline(self._position)
+        self._rigidity = None if corpus else RigiditySink()  # keeps sums of each text, too many for a corpus
         self._words: ClassesSink | None = None
         merged = []
         if _some_special(inputs):
             self._words = ClassesSink(merge_inputs(inputs, words=not words, drop=True), heads)
             merged = [MergedRows(self._words, inputs, words=not words, drop=True)]
-        super().__init__(self._classes, self._other_texts, self._rigidity, *merged)
+        rigidity = [] if self._rigidity is None else [self._rigidity]
+        super().__init__(self._classes, self._by_position, *rigidity, *merged)
+
+    def state(self) -> PartState:
+        """Return the sums over texts of a corpus."""
+        words = {} if self._words is None else {"words": self._words.state()}
+        assert isinstance(self._by_position, PositionSums)
+        return {"classes": self._classes.state(), "position": self._by_position.state(), **words}
+
+    @classmethod
+    def merged(cls, states: Iterable[PartState]) -> Self:
+        """Return the sink for all texts of a corpus from the states of its parts."""
+        sink, words, position = cls((), {}, corpus=True), ClassesSink((), {}), PositionSums(())
+        all_have_words = True
+        for state in states:
+            sink._classes.absorb(state["classes"])
+            position.absorb(state["position"])
+            all_have_words = all_have_words and "words" in state
+            if all_have_words:
+                words.absorb(state["words"])
+        sink._words, sink._by_position = words if all_have_words else None, position
+        return sink
+
+    def _feed_position(self) -> None:
+        """Measure weights by position alone."""
+        if isinstance(self._by_position, OtherTextsBaseline):
+            self._by_position.feed()
+            return
+        for kind, layer, heads, shape, texts, rows in self._by_position.shapes():
+            of_one_text = NumbersSink([shape.as_input()], {(kind, layer): heads})
+            for block in rows:
+                of_one_text.add(block)
+            of_one_text.end_layer(kind, layer)
+            self._position.absorb(repeated_state(of_one_text.state(), texts))
 
     def result(self, thresholds: Thresholds, shuffled: NumbersSink | None = None) -> Patterns:
         """Return the classes of all heads; `shuffled` has seen the same texts with their tokens shuffled."""
-        self._other_texts.feed()
+        self._feed_position()
         heads, std, share = self._classes.observed.heads()
         sinks = {"positional": self._position, **({} if shuffled is None else {"shuffled": shuffled})}
         baselines = {name: of_same_heads(heads["sink"], sink.heads()[0]) for name, sink in sinks.items()}
         distances, numbers = self._classes.observed.distances(), self._classes.numbers()
-        rigidity = _rigidity_scores(self._rigidity.result(), heads["sink"])
         layers = _by_layer(distances, {name: sink.distances() for name, sink in sinks.items()})
+        rigidity, rigidity_std = self._rigidity_scores(heads["sink"])
+        if rigidity is not None:
+            layers["rigidity"] = _mean_by_layer(rigidity, layers["differentiation"])
         untold = {name for of_head in numbers for name in too_short(of_head, thresholds)}
         return Patterns(
             heads=heads,
             verdicts=self._classes.verdicts(thresholds),
             baselines={"uniform": self._classes.uniform(), **baselines},
-            layers={**layers, "rigidity": _mean_by_layer(rigidity[0], layers["differentiation"])},
+            layers=layers,
             distances=distances,
             thresholds=thresholds,
             std=std,
-            rigidity=rigidity[0],
-            rigidity_std=rigidity[1] if std else None,
+            rigidity=rigidity,
+            rigidity_std=rigidity_std if std else None,
             share=share,
             sink_keys=self._classes.observed.sink_keys(),
             too_short=tuple(name for name in CLASSES if name in untold),
             without_special=() if self._words is None else tuple(map(tuple, self._words.verdicts(thresholds))),
         )
+
+    def _rigidity_scores(self, like: Scores) -> tuple[Scores, Scores] | tuple[None, None]:
+        """Return mean and standard deviation of the rigidity over texts, for the heads of a score; None in a corpus."""
+        if self._rigidity is None:
+            return None, None
+        rigidity = self._rigidity.result()
+        rows = {key: row for row, key in enumerate(rigidity.heads)}
+        order = [rows[key] for key in head_keys(like)]
+        columns = (("rigidity", rigidity.mean()), ("rigidity_std", rigidity.std()))
+        mean, std = (
+            Scores(name, values[order], like.dims, like.coords, "1", (0.0, 1.0), RIGIDITY_SOURCE)
+            for name, values in columns
+        )
+        return mean, std
 
 
 def _some_special(inputs: Sequence[Input]) -> bool:
@@ -126,18 +189,6 @@ def _by_layer(observed: LayerDistances, baselines: Mapping[str, LayerDistances])
         limits = 0.0, np.log(2) ** 0.5
         table[name] = Scores(name, values, ("layer",), coords, "√nat", limits, "Clark et al. 2019")
     return table
-
-
-def _rigidity_scores(rigidity: Rigidity, like: Scores) -> tuple[Scores, Scores]:
-    """Return mean and standard deviation of the rigidity over texts, for the heads of another score."""
-    rows = {key: row for row, key in enumerate(rigidity.heads)}
-    order = [rows[key] for key in head_keys(like)]
-    columns = (("rigidity", rigidity.mean()), ("rigidity_std", rigidity.std()))
-    mean, std = (
-        Scores(name, values[order], like.dims, like.coords, "1", (0.0, 1.0), RIGIDITY_SOURCE)
-        for name, values in columns
-    )
-    return mean, std
 
 
 def _mean_by_layer(heads: Scores, layers: Scores) -> Scores:

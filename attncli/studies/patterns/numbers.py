@@ -9,6 +9,7 @@ import torch
 
 from attncli import registry
 from attncli.data import Array, Columns, Input, Kind, Metric, Scores, Selection, Tokens
+from attncli.data.part_states import PartState
 from attncli.data.surfaces import token_texts
 from attncli.metrics.sink_position import sink_position
 from attncli.stream import Measure, SinkGroup
@@ -69,7 +70,23 @@ class NumbersSink(SinkGroup):
         self._inputs = tuple(inputs)
         self._measure = Measure(class_metrics(), heads=heads, per_text=True)
         self._segments, self._distances = SegmentMass(inputs), HeadDistances(heads)
+        self._absorbed: dict[HeadKey, Counter[str]] = {}
         super().__init__(self._measure, self._segments, *([self._distances] if distances else []))
+
+    def state(self) -> PartState:
+        """Return the sums over texts."""
+        sinks = {"measure": self._measure, "segments": self._segments, "distances": self._distances}
+        counts = [{"head": list(key), "names": dict(counted)} for key, counted in self._counted_keys().items()]
+        return {**{name: sink.state() for name, sink in sinks.items()}, "sink_keys": counts}
+
+    def absorb(self, state: PartState) -> None:
+        """Add the texts of a state of another sink for the same heads."""
+        self._measure.absorb(state["measure"])
+        self._segments.absorb(state["segments"])
+        self._distances.absorb(state["distances"])
+        for entry in state["sink_keys"]:
+            kind, layer, head = entry["head"]
+            self._absorbed.setdefault((kind, layer, head), Counter()).update(entry["names"])
 
     def heads(self) -> tuple[Table, Table, Table]:
         """Return the numbers of each head; if there are several texts their standard deviation, and shares of texts."""
@@ -94,7 +111,11 @@ class NumbersSink(SinkGroup):
 
         Of several texts it is the most frequent name; of equally frequent ones the first in the alphabet.
         """
-        counts: dict[HeadKey, Counter[str]] = {}
+        return {key: _most_frequent(counted) for key, counted in self._counted_keys().items()}
+
+    def _counted_keys(self) -> dict[HeadKey, Counter[str]]:
+        """Return how often each name is that of the key of `sink` of each head."""
+        counts = {key: Counter(counted) for key, counted in self._absorbed.items()}
         names = {text.index: text for text in self._inputs}
         for text, (kind, layer, heads), positions in self._measure.values_by_text("sink_position"):
             key_names = _key_names(names[text].sides(kind)[1])
@@ -102,7 +123,7 @@ class NumbersSink(SinkGroup):
                 counted = counts.setdefault((kind, layer, head), Counter())
                 if not np.isnan(position):
                     counted[key_names[int(position)]] += 1
-        return {key: _most_frequent(counted) for key, counted in counts.items()}
+        return counts
 
 
 def _most_frequent(counted: Counter[str]) -> tuple[str, float]:

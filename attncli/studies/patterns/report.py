@@ -23,7 +23,7 @@ def patterns_report(result: Patterns, run: Collected, maps: Sequence[Attention],
     rigidity = {} if result.rigidity is None else {"rigidity": result.rigidity}
     numbers = {**result.heads, **rigidity, "differentiation": result.layers["differentiation"]}
     document = {
-        **document_head("attncli.patterns/1", run.info, run.inputs, heads),
+        **document_head("attncli.patterns/1", run.info, run.inputs, heads, run.corpus),
         "thresholds": {field.name: getattr(result.thresholds, field.name) for field in fields(Thresholds)},
         "classes": questions(),
         "numbers": declared_numbers(numbers, number_questions()),
@@ -41,7 +41,7 @@ def _drawings(result: Patterns, run: Collected, maps: Sequence[Attention], layer
     from attncli.studies.patterns import figures
 
     yield Drawing("patterns", partial(figures.draw, result, **run.info.captions(run.mean_note)))
-    note = "the first text" if len(run.inputs) > 1 else ""
+    note = "the first text" if len(run.inputs) > 1 or run.corpus is not None else ""
     for attention in maps:
         log = max(len(attention.queries), len(attention.keys)) > LINEAR_UP_TO
         labels: Mapping[str, Any] = {**run.info.captions(note), "log": log}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from rich.table import Table
 
     from attncli.data import Attention, Kind
+    from attncli.data.part_states import PartState
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request
@@ -37,6 +38,7 @@ class PatternsStudy(Study["PatternsAndExamples"]):
     layered: bool = False
     name = "patterns"
     group = PatternsOptions
+    sharded = True
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
         """Return the study for the chosen layers; without shuffled passes for a saved run."""
@@ -75,6 +77,37 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         run, sink = execution.stream(lambda source: PatternsSink(source.inputs, source.heads, words=source.words))
         shuffled = execution.shuffled(seeds, lambda source: NumbersSink(source.inputs, source.heads))
         result = sink.result(self.options, shuffled)
+        examples = _example_maps(result, run, execution, self.layered) if execution.draws else ()
+        return replace(run, info=replace(run.info, seed=0 if seeds else run.info.seed)), (result, examples)
+
+    def shard(self, execution: Execution) -> tuple[Collected, PartState]:
+        from attncli.studies.patterns.compute import PatternsSink
+        from attncli.studies.patterns.numbers import NumbersSink
+
+        run, sink = execution.stream(
+            lambda source: PatternsSink(source.inputs, source.heads, words=source.words, corpus=True)
+        )
+        shuffled = execution.shuffled(self.options.shuffles, lambda source: NumbersSink(source.inputs, source.heads))
+        more = {} if shuffled is None else {"shuffled": shuffled.state()}
+        return run, {"observed": sink.state(), **more}
+
+    def merge(
+        self, states: Iterable[PartState], run: Collected, execution: Execution
+    ) -> tuple[Collected, PatternsAndExamples]:
+        """Return the run of a corpus, the classes, and example maps of its first text if they are drawn."""
+        from attncli.studies.patterns.compute import PatternsSink
+        from attncli.studies.patterns.numbers import NumbersSink
+
+        seeds = self.options.shuffles
+        shuffled = NumbersSink((), {}) if seeds else None
+
+        def observed() -> Iterator[PartState]:
+            for state in states:
+                if shuffled is not None:
+                    shuffled.absorb(state["shuffled"])
+                yield state["observed"]
+
+        result = PatternsSink.merged(observed()).result(self.options, shuffled)
         examples = _example_maps(result, run, execution, self.layered) if execution.draws else ()
         return replace(run, info=replace(run.info, seed=0 if seeds else run.info.seed)), (result, examples)
 
