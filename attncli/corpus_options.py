@@ -10,7 +10,7 @@ _PANEL = "Corpus"
 
 @dataclass(frozen=True)
 class CorpusOptions:
-    """Options of the processes that read a corpus, which is cut into shards (see attncli explain corpus)."""
+    """Options of the processes that read a corpus, which is cut into shards."""
 
     engine: str = option(
         _PANEL,

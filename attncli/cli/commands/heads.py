@@ -1,12 +1,15 @@
 """`attncli heads`: heads with similar attention."""
 
 from attncli.cli.run_study import CommonOptions, run_study
+from attncli.corpus_options import ONE_PROCESS, CorpusOptions
 from attncli.options import PictureOptions
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.study import HeadsStudy
 
 
-def heads(common: CommonOptions, options: HeadsOptions, pictures: PictureOptions) -> None:
+def heads(
+    common: CommonOptions, options: HeadsOptions, pictures: PictureOptions, corpus: CorpusOptions = ONE_PROCESS
+) -> None:
     """Group heads with similar attention.
 
     The distance between two heads of any layers is the root of the Jensen-Shannon divergence of their rows, averaged
@@ -21,4 +24,4 @@ def heads(common: CommonOptions, options: HeadsOptions, pictures: PictureOptions
 
     Example: attncli heads --text "The cat sat on the mat because it was warm." --clusters 4
     """
-    run_study(HeadsStudy(options), common, pictures)
+    run_study(HeadsStudy(options), common, pictures, corpus=corpus)

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from attncli.data import Array, Input, Kind, Rows, Scores, Selection
+from attncli.data.part_states import PartState
 from attncli.engine.memory import maps_per_kind
 from attncli.errors import UsageError
 from attncli.stream import KeepChosen, SinkGroup
 from attncli.stream.position_baseline import PositionBaseline
-from attncli.stream.sums import Moments
+from attncli.stream.sums import Moments, absorb_moments
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadClusters, HeadsResult
 from attncli.studies.heads.similarity import LayerHead, States, sampled_rows, text_distances
@@ -58,17 +59,37 @@ class DistancesSink:
         texts = [text for text in self._inputs if text.index in self._open_texts]
         for attention in self._chosen.result(texts):
             kind, of_text = attention.kind, text_distances(attention)
-            if self.compared.setdefault(kind, of_text.heads) != of_text.heads:
-                raise UsageError(
-                    "these texts have maps of different heads: choose heads that all texts have, with --layer and "
-                    "--head"
-                )
+            self._check_heads(kind, of_text.heads)
             values = {"distances": of_text.distances, "to uniform": of_text.to_uniform}
             values |= {f"layer {layer}": np.array(numbers) for layer, numbers in of_text.layers.items()}
             for name, value in values.items():
                 self._means.setdefault((kind, name), Moments(value.shape)).add(value[None])
             self.rows += of_text.rows
         self._clear()
+
+    def state(self) -> PartState:
+        """Return the sums over texts."""
+        self.compare()
+        means = [{"name": list(key), "values": moments.state()} for key, moments in self._means.items()]
+        compared = [{"kind": kind, "heads": [list(head) for head in heads]} for kind, heads in self.compared.items()]
+        return {"means": means, "compared": compared, "rows": self.rows}
+
+    def absorb(self, state: PartState) -> None:
+        """Add the texts of a state of another sink; raise UsageError if they have different heads."""
+        for entry in state["compared"]:
+            heads = tuple((layer, head) for layer, head in entry["heads"])
+            self._check_heads(entry["kind"], heads)
+        for entry in state["means"]:
+            kind, name = entry["name"]
+            absorb_moments(self._means, (kind, name), entry["values"])
+        self.rows += state["rows"]
+
+    def _check_heads(self, kind: Kind, heads: tuple[LayerHead, ...]) -> None:
+        """Raise UsageError if other texts have different heads."""
+        if self.compared.setdefault(kind, heads) != heads:
+            raise UsageError(
+                "these texts have maps of different heads: choose heads that all texts have, with --layer and --head"
+            )
 
     def to_uniform(self, kind: Kind) -> Array:
         """Return the distance of each head to uniform attention, mean over texts: [head], √nat."""
@@ -96,6 +117,16 @@ class HeadsSink(SinkGroup):
         self._texts = len(inputs)
         self._observed, self._position = DistancesSink(inputs, heads), DistancesSink(inputs, heads)
         super().__init__(self._observed, PositionBaseline(self._position))
+
+    def state(self) -> PartState:
+        """Return the sums over texts."""
+        return {"texts": self._texts, "observed": self._observed.state(), "position": self._position.state()}
+
+    def absorb(self, state: PartState) -> None:
+        """Add the texts of a state of another sink for the same heads."""
+        self._texts += state["texts"]
+        self._observed.absorb(state["observed"])
+        self._position.absorb(state["position"])
 
     def result(
         self,

@@ -18,7 +18,7 @@ def heads_report(result: HeadsResult, run: Collected) -> Report:
     """Return the document, without the table of all pairs, the tables of heads, pairs and layers, and the pictures."""
     heads, layers = result.table(), result.layers_table()
     document = {
-        **document_head("attncli.heads/1", run.info, run.inputs, heads),
+        **document_head("attncli.heads/1", run.info, run.inputs, heads, run.corpus),
         "grouping": {name: value for name, value in asdict(result.grouping).items() if name != "shuffles"},
         "compared": {"texts": result.texts, "rows": result.rows},
         "kinds": [{"kind": kind, **_summary(clusters)} for kind, clusters in result.groups.items()],

@@ -10,12 +10,13 @@ import torch
 
 from attncli.capturing.capture import hidden_states
 from attncli.data import Array, Attention, Kind, LayerMaps
+from attncli.data.part_states import PartState
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, tokens_in, untracked
 from attncli.errors import UsageError
 from attncli.stream.head_distance import divergence, divergence_from_mean
 from attncli.stream.rows_to_mean import MOST_ROWS
-from attncli.stream.sums import Moments
+from attncli.stream.sums import Moments, absorb_moments
 
 Tensor = torch.Tensor
 LayerHead = tuple[int, int]
@@ -144,6 +145,16 @@ def _uniform_weights(layers: Sequence[LayerMaps]) -> Tensor:
 
 def state_numbers(passes: Sequence[Pass], track: Track = untracked) -> States:
     """Run the texts of these passes once more, and return how similar their hidden states are, mean over texts."""
+    return means_of(state_moments(passes, track))
+
+
+def means_of(moments: Mapping[Kind, Moments]) -> States:
+    """Return the means over texts."""
+    return {stack: of_stack.mean for stack, of_stack in moments.items()}
+
+
+def state_moments(passes: Sequence[Pass], track: Track = untracked) -> dict[Kind, Moments]:
+    """Run the texts of these passes once more; return moments over texts of how similar their hidden states are."""
     moments: dict[Kind, Moments] = {}
     batches = [(prepared, batch) for prepared in passes for batch in prepared.batches]
     with track("hidden states", sum(tokens_in(batch) for _, batch in batches), "tokens") as advance:
@@ -153,7 +164,18 @@ def state_numbers(passes: Sequence[Pass], track: Track = untracked) -> States:
                     numbers = np.array([[mean_cosine(state), rank_one_distance(state)] for state in layers])
                     moments.setdefault(stack, Moments(numbers.shape)).add(numbers[None])
             advance(tokens_in(batch))
-    return {stack: of_stack.mean for stack, of_stack in moments.items()}
+    return moments
+
+
+def moments_state(moments: Mapping[Kind, Moments]) -> PartState:
+    """Return moments by stack as a state."""
+    return {stack: of_stack.state() for stack, of_stack in moments.items()}
+
+
+def absorb_states(moments: dict[Kind, Moments], state: PartState) -> None:
+    """Add the texts of a state to moments by stack."""
+    for stack, values in state.items():
+        absorb_moments(moments, stack, values)
 
 
 def mean_cosine(states: Tensor) -> float:

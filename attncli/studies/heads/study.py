@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
@@ -16,6 +16,7 @@ from attncli.studies.heads.options import HeadsOptions
 if TYPE_CHECKING:  # the help of the command line needs no torch
     from rich.table import Table
 
+    from attncli.data.part_states import PartState
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution, Source
     from attncli.engine.request import Request
@@ -30,6 +31,7 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
     options: HeadsOptions = field(default_factory=HeadsOptions)
     name = "heads"
     group = HeadsOptions
+    sharded = True
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
         """Return the study without shuffled passes for a saved run; raise UsageError if options exclude each other."""
@@ -91,6 +93,39 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
             return sink.result(self.options, states)
         shuffled_states = state_numbers(list(shuffled_passes(prepared, seeds)), execution.track)
         return sink.result(self.options, states, shuffled, shuffled_states)
+
+    def shard(self, execution: Execution) -> tuple[Collected, PartState]:
+        from attncli.engine.shuffled import shuffled_passes
+        from attncli.studies.heads.compute import DistancesSink
+        from attncli.studies.heads.similarity import moments_state, state_moments
+
+        run, sink = execution.stream(self.sink)
+        prepared, seeds = execution.prepared, self.options.shuffles
+        state = {"observed": sink.state(), "states": moments_state(state_moments([prepared]))}
+        shuffled = execution.shuffled(seeds, lambda source: DistancesSink(source.inputs, source.heads))
+        if shuffled is not None:
+            passes = list(shuffled_passes(prepared, seeds))
+            state |= {"shuffled": shuffled.state(), "shuffled states": moments_state(state_moments(passes))}
+        return run, state
+
+    def merge(self, states: Iterable[PartState], run: Collected, execution: Execution) -> tuple[Collected, HeadsResult]:
+        from attncli.stream.sums import Moments
+        from attncli.studies.heads.compute import DistancesSink, HeadsSink
+        from attncli.studies.heads.similarity import absorb_states, means_of
+
+        sink, shuffled = HeadsSink((), {}), DistancesSink((), {})
+        moments, shuffled_moments = dict[str, Moments](), dict[str, Moments]()
+        for state in states:
+            sink.absorb(state["observed"])
+            absorb_states(moments, state["states"])
+            if self.options.shuffles:
+                shuffled.absorb(state["shuffled"])
+                absorb_states(shuffled_moments, state["shuffled states"])
+        seed, baselines = run.info.seed, ()
+        if self.options.shuffles:
+            seed, baselines = 0, (shuffled, means_of(shuffled_moments))
+        result = sink.result(self.options, means_of(moments), *baselines)
+        return replace(run, info=replace(run.info, seed=seed)), result
 
     def report(self, result: HeadsResult, run: Collected) -> Report:
         from attncli.studies.heads.report import heads_report
