@@ -26,12 +26,18 @@ from attncli.engine.execution import Execution
 from attncli.engine.progress import Advance
 from attncli.engine.request import Request
 from attncli.engine.shards import Engine, ShardTask
+from attncli.engine.study import Study
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.corpus import Corpus
 from attncli.inputs.shards import Shard
 from attncli.models.loading import load
 from attncli.store import OutputFolder
 from attncli.store.shard_files import ShardContent, shard_from_bytes, shard_to_bytes
+from attncli.stream.position_sums import PositionSums
+from attncli.stream.replay import replay
+from attncli.studies.heads.study import HeadsStudy
+from attncli.studies.patterns.result import Patterns
+from attncli.studies.patterns.study import PatternsStudy
 from attncli.studies.stats.options import StatsOptions
 from attncli.studies.stats.study import StatsStudy
 
@@ -117,6 +123,54 @@ def test_the_order_of_texts_changes_nothing(
     path = tmp_path / "other.txt"
     path.write_text("\n".join(reversed(lines)))
     assert largest_difference(whole, merged(task_of(path, 16), model)[1]) < 1e-12
+
+
+@pytest.mark.parametrize("study", [PatternsStudy(), HeadsStudy()], ids=["patterns", "heads"])
+def test_other_studies_give_the_tables_of_one_pass(
+    study: Study[Any], lines: list[str], tmp_path: Path, model: attncli.Model
+) -> None:
+    path = tmp_path / "few.txt"
+    path.write_text("\n".join(lines[:5]))
+    request = Request.of({"metrics": ["entropy"], "keep_maps": False, "layer": "0,1"})
+    request = replace(request, metrics=())
+    execution = Execution(request, [Text(line) for line in lines[:5]], load=lambda: model)
+    task = ShardTask(study, request, {}, Corpus.of_files(path), 2)
+    results = [
+        study.run(execution)[1],
+        run_corpus(task, ShardMemory(), replace(execution, texts=()), in_this_process(lambda: model))[1],
+    ]
+    one, other = (result[0] if isinstance(result, tuple) else result for result in results)
+    for table, from_shards in ((one.table(), other.table()), (one.layers_table(), other.layers_table())):
+        assert list(table) == list(from_shards)
+        for name, column in table.items():
+            if column.dtype == object:
+                assert column.tolist() == from_shards[name].tolist()
+            elif "positional" not in name or study.name == "heads":  # patterns of texts leave out one of them
+                np.testing.assert_allclose(column, from_shards[name], rtol=0, atol=1e-12)
+    assert one.classes == other.classes if isinstance(one, Patterns) else one.rows == other.rows
+
+
+def test_positions_of_a_corpus_are_learned_from_all_texts(model: attncli.Model, lines: list[str]) -> None:
+    texts = lines[:3]
+    run = model.run(texts, layer=1, head=2, keep_maps=True)
+    sink = PositionSums(run.inputs)
+    for attention in run.maps:
+        replay(attention, [sink])
+    merged = PositionSums(())
+    merged.absorb(sink.state())
+    maps = [attention.layers[0].weights[0] for attention in run.maps]
+    shapes = {shape.queries: (number, list(rows)) for *_, shape, number, rows in merged.shapes()}
+    assert {queries: number for queries, (number, _) in shapes.items()} == {
+        len(values): sum(len(other) == len(values) for other in maps) for values in maps
+    }
+    for values in maps:
+        weights = np.zeros(values.shape)
+        for i, j in np.ndindex(*values.shape):
+            cells = [one[a, b] for one in maps for a, b in np.ndindex(*one.shape) if b - a == j - i]
+            weights[i, j] = np.mean(cells)
+        weights /= weights.sum(1, keepdims=True)
+        (rows,) = shapes[len(values)][1]
+        np.testing.assert_allclose(rows.weights[0, 0].numpy(), weights, rtol=0, atol=1e-7)
 
 
 @dataclass
