@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from attncli.data.tokens import KINDS, Input, Text, Tokens
     from attncli.engine.request import RunOptions, ZoomOptions
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
+    from attncli.inputs.corpus import Corpus
     from attncli.models.pruned import load_pruned
     from attncli.studies.attribute.result import Attribution
     from attncli.studies.compare.compute import compare
@@ -72,6 +73,7 @@ __all__ += ["AttnError", "CheckError", "ModelError", "OutputError", "UsageError"
 __all__ += [
     "Attribution",
     "Comparison",
+    "Corpus",
     "Faithfulness",
     "Flow",
     "FlowOptions",
@@ -99,6 +101,7 @@ _HOMES = {
     ),
     "attncli.engine.request": ("RunOptions", "ZoomOptions"),
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
+    "attncli.inputs.corpus": ("Corpus",),
     "attncli.models.pruned": ("load_pruned",),
     "attncli.studies.attribute.result": ("Attribution",),
     "attncli.studies.faithfulness.result": ("Faithfulness",),

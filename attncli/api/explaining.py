@@ -8,11 +8,13 @@ from attncli.api.run import NamedSpans
 from attncli.arguments import check_fields, checks_arguments
 from attncli.data import Spans, Text
 from attncli.data.pair_weights import TokenName
+from attncli.engine.corpus import ShardMemory, corpus_task, in_this_process, run_corpus
 from attncli.engine.execution import Execution
 from attncli.engine.request import Request, RunOptions
 from attncli.engine.runner import Runner
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError
+from attncli.inputs.corpus import Corpus
 from attncli.inputs.partitions import as_spans
 from attncli.inputs.rationales import RationaleSpan, as_rationales
 from attncli.inputs.texts import Texts, parse_texts
@@ -36,7 +38,7 @@ class ExplainingRunner(Runner):
     def study(
         self,
         study: Study[ResultT],
-        text: Texts,
+        text: Texts | Corpus,
         *,
         pair: str | None = None,
         target: str | None = None,
@@ -44,6 +46,7 @@ class ExplainingRunner(Runner):
     ) -> ResultT:
         """Return the result of a study of one or several texts; no maps are kept unless the study needs them.
 
+        text         one or several texts, or a corpus of any number, which is read in parts where the study can
         pair         second segment, for one text
         target       text that the decoder of an encoder-decoder reads, for one text
         run_options  options of the forward pass, as in `attncli.RunOptions`
@@ -51,7 +54,11 @@ class ExplainingRunner(Runner):
         check_fields(study.options, study.group)
         request = replace(Request.of({**run_options, **study.run_options()}), any_axes=study.any_axes)
         study.check(request)
-        return study.run(Execution(request, parse_texts(text, pair, target), load=lambda: self))[1]
+        if isinstance(text, Corpus) and (task := corpus_task(study, request, text, pair, target)) is not None:
+            execution, engine = Execution(request, load=lambda: self), in_this_process(lambda: self)
+            return run_corpus(task, ShardMemory(), execution, engine)[1]
+        texts = text.texts() if isinstance(text, Corpus) else parse_texts(text, pair, target)
+        return study.run(Execution(request, texts, load=lambda: self))[1]
 
     def knockout(
         self,

@@ -21,6 +21,7 @@ from attncli.engine.reading import Reading
 from attncli.engine.request import Request, RunOptions
 from attncli.errors import ModelError, UsageError
 from attncli.inputs.batches import Batch, batch_from_tensors
+from attncli.inputs.corpus import Corpus
 from attncli.inputs.encoded import STATES
 from attncli.inputs.partitions import as_spans
 from attncli.inputs.texts import Texts, parse_texts
@@ -106,7 +107,7 @@ class Model(Described, StudyRunner, Predictor):
 
     def patterns(
         self,
-        text: Texts,
+        text: Texts | Corpus,
         *,
         pair: str | None = None,
         target: str | None = None,
@@ -170,7 +171,7 @@ class Model(Described, StudyRunner, Predictor):
 
     def heads(
         self,
-        text: Texts,
+        text: Texts | Corpus,
         options: HeadsOptions | None = None,
         *,
         pair: str | None = None,

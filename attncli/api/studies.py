@@ -1,13 +1,16 @@
 """A loaded model that runs any study, and tests of its heads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike, fspath
 from typing import Unpack
 
 from attncli.api.explaining import ExplainingRunner
 from attncli.arguments import checks_arguments
+from attncli.data import Statistics
 from attncli.data.pair_weights import TokenName
 from attncli.engine.request import RunOptions
+from attncli.inputs.corpus import Corpus
 from attncli.inputs.texts import Texts, parse_texts
 from attncli.studies.importance.options import ImportanceMethod, ImportanceOptions, ImportanceUnit
 from attncli.studies.importance.result import Importance
@@ -18,13 +21,44 @@ from attncli.studies.prune.study import PruneStudy
 from attncli.studies.qk_map.options import MapMethod, QueryKeyMapOptions
 from attncli.studies.qk_map.result import QueryKeyMap
 from attncli.studies.qk_map.study import QueryKeyMapStudy
-from attncli.vocabulary import MAP_VECTORS, RANDOM_ORDERS
+from attncli.studies.stats.options import StatsOptions
+from attncli.studies.stats.study import StatsStudy
+from attncli.vocabulary import ALL_METRICS, MAP_VECTORS, RANDOM_ORDERS
 
 
 @checks_arguments
 @dataclass(frozen=True, eq=False, repr=False)
 class StudyRunner(ExplainingRunner):
     """A loaded model that runs studies of texts."""
+
+    def stats(
+        self,
+        text: Texts | Corpus,
+        metrics: Sequence[str] | str = ALL_METRICS,
+        *,
+        pair: str | None = None,
+        target: str | None = None,
+        **run_options: Unpack[RunOptions],
+    ) -> Statistics:
+        """Return every metric (or the named ones) of every head, mean over texts, in one pass that keeps no maps.
+
+        text  one or several texts, or `attncli.Corpus.of_files("corpus/*.parquet")`: of a corpus only sums are kept,
+              so that memory does not grow with the number of texts
+        """
+        names = (
+            "by",
+            "per_query",
+            "pool_texts",
+            "special_tokens",
+            "top_k",
+            "min_weight",
+            "profile",
+            "ends",
+            "min_rows",
+        )
+        own = {name: run_options.pop(name) for name in names if name in run_options}  # type: ignore[misc]
+        options = StatsOptions(metric=[metrics] if isinstance(metrics, str) else list(metrics), **own)
+        return self.study(StatsStudy(options), text, pair=pair, target=target, **run_options)
 
     def importance(
         self,

@@ -28,6 +28,7 @@ from attncli.vocabulary import CORPUS_TEXTS
 
 if TYPE_CHECKING:  # workers load the model, not this process
     from attncli.engine.runner import Runner
+    from attncli.engine.study import Study
     from attncli.store import OutputFolder
 
 _VERSIONS = ("attncli", "transformers", "torch", "tokenizers")
@@ -81,6 +82,25 @@ def needs_texts(request: Request, save_maps: bool) -> str:
         "--save-maps": save_maps,
     }
     return next((option for option, given in wanted.items() if given), "")
+
+
+def corpus_task(
+    study: Study[Any], request: Request, corpus: Corpus, pair: str | None = None, target: str | None = None
+) -> ShardTask | None:
+    """Return how a study reads a corpus in shards; None if it reads all texts at once.
+
+    Raise UsageError if options need single texts and these are too many, or if a pair or a target is given.
+    """
+    for name, value in (("pair", pair), ("target", target)):
+        if value is not None:
+            raise UsageError(f"--{name} goes with one text, not with a corpus: leave it out")
+    if not study.sharded:
+        return None
+    if needs_texts(request, save_maps=False):
+        if corpus.survey().texts <= CORPUS_TEXTS:
+            return None
+        check_single_texts(corpus, request, save_maps=False)
+    return ShardTask(study, request, {}, corpus)
 
 
 def execute_corpus(
