@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from attncli import integrations as integrations
     from attncli import keras as keras
     from attncli import nn as nn
+    from attncli.api.corpora import corpus
     from attncli.api.model import Model, capture, load
     from attncli.api.run import Run
     from attncli.api.run import open_saved as open
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from attncli.data.tokens import KINDS, Input, Text, Tokens
     from attncli.engine.request import RunOptions, ZoomOptions
     from attncli.errors import AttnError, CheckError, ModelError, OutputError, UsageError
-    from attncli.inputs.corpus import Corpus
     from attncli.models.pruned import load_pruned
     from attncli.studies.attribute.result import Attribution
     from attncli.studies.compare.compute import compare
@@ -73,7 +73,6 @@ __all__ += ["AttnError", "CheckError", "ModelError", "OutputError", "UsageError"
 __all__ += [
     "Attribution",
     "Comparison",
-    "Corpus",
     "Faithfulness",
     "Flow",
     "FlowOptions",
@@ -84,10 +83,11 @@ __all__ += [
 ]
 __all__ += ["HighlightPage", "Importance", "Knockout", "LogSeries", "Page", "Patterns", "PictureArguments", "Pruning"]
 __all__ += ["QueryKeyMap", "RankedHeads", "Repeated", "Segments", "Snapshot", "Thresholds", "Watch", "__version__"]
-__all__ += ["capture", "compare", "load", "load_pruned", "log", "open", "watch"]
+__all__ += ["capture", "compare", "corpus", "load", "load_pruned", "log", "open", "watch"]
 __all__ += ["Edit", "block", "mean", "patch", "permute", "replace", "scale", "temperature", "uniform", "window", "zero"]
 
 _HOMES = {
+    "attncli.api.corpora": ("corpus",),
     "attncli.api.model": ("Model", "capture", "load"),
     "attncli.api.run": ("Run", "open"),
     "attncli.api.watch": ("Watch", "watch"),
@@ -101,7 +101,6 @@ _HOMES = {
     ),
     "attncli.engine.request": ("RunOptions", "ZoomOptions"),
     "attncli.errors": ("AttnError", "CheckError", "ModelError", "OutputError", "UsageError"),
-    "attncli.inputs.corpus": ("Corpus",),
     "attncli.models.pruned": ("load_pruned",),
     "attncli.studies.attribute.result": ("Attribution",),
     "attncli.studies.faithfulness.result": ("Faithfulness",),

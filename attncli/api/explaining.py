@@ -56,7 +56,8 @@ class ExplainingRunner(Runner):
         study.check(request)
         if isinstance(text, Corpus) and (task := corpus_task(study, request, text, pair, target)) is not None:
             execution, engine = Execution(request, load=lambda: self), in_this_process(lambda: self)
-            return run_corpus(task, ShardMemory(), execution, engine)[1]
+            result: ResultT = run_corpus(task, ShardMemory(), execution, engine)[1]
+            return result
         texts = text.texts() if isinstance(text, Corpus) else parse_texts(text, pair, target)
         return study.run(Execution(request, texts, load=lambda: self))[1]
 

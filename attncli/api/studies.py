@@ -1,15 +1,14 @@
 """A loaded model that runs any study, and tests of its heads."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike, fspath
-from typing import Unpack
+from typing import Any, Unpack
 
 from attncli.api.explaining import ExplainingRunner
 from attncli.arguments import checks_arguments
 from attncli.data import Statistics
 from attncli.data.pair_weights import TokenName
-from attncli.engine.request import RunOptions
+from attncli.engine.request import RunOptions, metric_names
 from attncli.inputs.corpus import Corpus
 from attncli.inputs.texts import Texts, parse_texts
 from attncli.studies.importance.options import ImportanceMethod, ImportanceOptions, ImportanceUnit
@@ -34,30 +33,20 @@ class StudyRunner(ExplainingRunner):
     def stats(
         self,
         text: Texts | Corpus,
-        metrics: Sequence[str] | str = ALL_METRICS,
         *,
         pair: str | None = None,
         target: str | None = None,
         **run_options: Unpack[RunOptions],
     ) -> Statistics:
-        """Return every metric (or the named ones) of every head, mean over texts, in one pass that keeps no maps.
+        """Return metrics of every head, mean over texts, in one pass that keeps no maps.
 
-        text  one or several texts, or `attncli.Corpus.of_files("corpus/*.parquet")`: of a corpus only sums are kept,
-              so that memory does not grow with the number of texts
+        text         one or several texts, or `attncli.corpus("corpus/*.parquet")`: of a corpus only sums are kept
+        run_options  options of the forward pass; metrics names those that are measured, all by default
         """
-        names = (
-            "by",
-            "per_query",
-            "pool_texts",
-            "special_tokens",
-            "top_k",
-            "min_weight",
-            "profile",
-            "ends",
-            "min_rows",
-        )
-        own = {name: run_options.pop(name) for name in names if name in run_options}  # type: ignore[misc]
-        options = StatsOptions(metric=[metrics] if isinstance(metrics, str) else list(metrics), **own)
+        names = [field.name for field in fields(StatsOptions) if field.name in RunOptions.__annotations__]
+        own: dict[str, Any] = {name: run_options.pop(name) for name in names if name in run_options}  # type: ignore[misc]
+        metrics = metric_names(run_options.pop("metrics", None) or ALL_METRICS)
+        options = StatsOptions(metric=list(metrics), **own)
         return self.study(StatsStudy(options), text, pair=pair, target=target, **run_options)
 
     def importance(

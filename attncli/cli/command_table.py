@@ -93,7 +93,7 @@ def study_commands() -> Mapping[str, list[type]]:
     """
     hints = {name: [*get_type_hints(command).values()] for name, command in sorted(all_commands().items())}
     return {
-        name: [hint for hint in of_command if is_dataclass(hint) and hint not in (CommonOptions, CorpusOptions)]
+        name: [hint for hint in of_command if is_dataclass(hint) and hint not in (CommonOptions, CorpusOptions)]  # type: ignore[misc]
         for name, of_command in hints.items()
         if CommonOptions in of_command
     }

@@ -107,9 +107,9 @@ class PositionSums:
             sums.add(max(opened.query_lengths), max(opened.key_lengths), by_offset)
             for entry, text in enumerate(opened.texts):
                 lengths = opened.query_lengths[entry], opened.key_lengths[entry]
-                ranges = [_of_all_heads(total[name][entry, :, : lengths[0]]) for name in _RANGES]
+                start, stop = (_of_all_heads(total[name][entry, :, : lengths[0]]) for name in _RANGES)
                 segments = self._inputs[text].sides(kind)[0].segments if kind in ("encoder", "decoder") else ()
-                shape = TextShape(*lengths, *ranges, tuple(segments) if any(segments) else ())
+                shape = TextShape(*lengths, start, stop, tuple(segments) if any(segments) else ())
                 sums.shapes[shape] = sums.shapes.get(shape, 0) + 1
 
     def state(self) -> PartState:
@@ -124,8 +124,8 @@ class PositionSums:
             sums.gaps |= entry["gaps"]
             sums.add(entry["queries"], entry["keys"], {name: entry[name] for name in _SUMS})
             for of_shape in entry["shapes"]:
-                ranges = (of_shape[name].tobytes() for name in _RANGES)
-                shape = TextShape(of_shape["queries"], of_shape["keys"], *ranges, tuple(of_shape["segments"]))
+                start, stop = (of_shape[name].tobytes() for name in _RANGES)
+                shape = TextShape(of_shape["queries"], of_shape["keys"], start, stop, tuple(of_shape["segments"]))
                 sums.shapes[shape] = sums.shapes.get(shape, 0) + of_shape["texts"]
 
     def shapes(self) -> Iterator[tuple[Kind, int, tuple[int, ...], TextShape, int, Iterator[Rows]]]:

@@ -20,6 +20,8 @@ from attncli.wording import as_arguments, named_as_flags
 
 ONLY_IN_COMMANDS = {
     "--edit",
+    "--threads",
+    "--workers",
     "--edit-b",
     "--grid",
     "--module",

@@ -121,10 +121,11 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
             if self.options.shuffles:
                 shuffled.absorb(state["shuffled"])
                 absorb_states(shuffled_moments, state["shuffled states"])
-        seed, baselines = run.info.seed, ()
+        seed, of_texts = run.info.seed, means_of(moments)
         if self.options.shuffles:
-            seed, baselines = 0, (shuffled, means_of(shuffled_moments))
-        result = sink.result(self.options, means_of(moments), *baselines)
+            seed, result = 0, sink.result(self.options, of_texts, shuffled, means_of(shuffled_moments))
+        else:
+            result = sink.result(self.options, of_texts)
         return replace(run, info=replace(run.info, seed=seed)), result
 
     def report(self, result: HeadsResult, run: Collected) -> Report:

@@ -75,9 +75,12 @@ class NumbersSink(SinkGroup):
 
     def state(self) -> PartState:
         """Return the sums over texts."""
-        sinks = {"measure": self._measure, "segments": self._segments, "distances": self._distances}
-        counts = [{"head": list(key), "names": dict(counted)} for key, counted in self._counted_keys().items()]
-        return {**{name: sink.state() for name, sink in sinks.items()}, "sink_keys": counts}
+        return {
+            "measure": self._measure.state(),
+            "segments": self._segments.state(),
+            "distances": self._distances.state(),
+            "sink_keys": [{"head": list(key), "names": dict(names)} for key, names in self._counted_keys().items()],
+        }
 
     def absorb(self, state: PartState) -> None:
         """Add the texts of a state of another sink for the same heads."""
