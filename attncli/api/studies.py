@@ -51,7 +51,7 @@ class StudyRunner(ExplainingRunner):
 
     def importance(
         self,
-        text: Texts,
+        text: Texts | Corpus,
         *,
         method: ImportanceMethod = "zero",
         unit: ImportanceUnit = "head",

@@ -205,7 +205,7 @@ def invocation_of(
     reads_head = isinstance(study.options, StudyOptions) and study.options.reads_head
     source = load_arguments(model, model_head, common.texts.generate > 0 or predicts, reads_head)
     if texts is None and shared is None and study.sharded and track is not None:
-        corpus = large_corpus(common.texts, track, needs_texts(request, output.save_maps))
+        corpus = large_corpus(common.texts, track, needs_texts(study, request, output.save_maps))
         if corpus is not None:
             return Invocation(study.command, source, request, **more, corpus=corpus, corpus_options=corpus_options)
     if texts is None:

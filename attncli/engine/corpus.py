@@ -61,17 +61,17 @@ def in_this_process(load: Callable[[], Runner]) -> Engine:
     return compute
 
 
-def check_single_texts(corpus: Corpus, request: Request, save_maps: bool) -> None:
-    """Raise UsageError if options need single texts: of a corpus only sums are kept."""
-    if option := needs_texts(request, save_maps):
+def check_in_parts(study: Study[Any], corpus: Corpus, request: Request, save_maps: bool) -> None:
+    """Raise UsageError if an option needs all texts at once."""
+    if option := needs_texts(study, request, save_maps):
         raise UsageError(
-            f"{option} is about single texts, and of a corpus of {corpus.survey().texts:,} texts only sums are kept: "
+            f"{option} needs all texts at once, and a corpus of {corpus.survey().texts:,} texts is read in parts: "
             f"leave it out, or give at most {CORPUS_TEXTS:,} texts"
         )
 
 
-def needs_texts(request: Request, save_maps: bool) -> str:
-    """Return an option that needs single texts, "" if none is given."""
+def needs_texts(study: Study[Any], request: Request, save_maps: bool) -> str:
+    """Return an option that needs all texts at once, "" if none is given: of a corpus only sums are kept."""
     wanted = {
         "--per-query": request.per_query,
         "--top-k": request.top_k is not None,
@@ -81,7 +81,7 @@ def needs_texts(request: Request, save_maps: bool) -> str:
         "--aggregate-layers mean": request.measures_maps,
         "--save-maps": save_maps,
     }
-    return next((option for option, given in wanted.items() if given), "")
+    return next((option for option, given in wanted.items() if given), study.needs_texts())
 
 
 def corpus_task(
@@ -96,10 +96,10 @@ def corpus_task(
             raise UsageError(f"--{name} goes with one text, not with a corpus: leave it out")
     if not study.sharded:
         return None
-    if needs_texts(request, save_maps=False):
+    if needs_texts(study, request, save_maps=False):
         if corpus.survey().texts <= CORPUS_TEXTS:
             return None
-        check_single_texts(corpus, request, save_maps=False)
+        check_in_parts(study, corpus, request, save_maps=False)
     return ShardTask(study, request, {}, corpus)
 
 
@@ -115,7 +115,7 @@ def execute_corpus(
     tell  receives notes that are shown before the heavy work
     """
     check_workers(options.workers, options.threads, str(task.arguments["device"]))
-    parts = [folder.command, folder.digest, task.size, *map(version, _VERSIONS), _files_of(task.arguments["name"])]
+    parts = [folder.command, folder.digest, *map(version, _VERSIONS), _files_of(task.arguments["name"])]
     keys = [_key([*parts, shard.digest]) for shard in task.survey.shards]
     files = ShardFiles(folder, keys)
     files.open()

@@ -11,7 +11,7 @@ from attncli.corpus_options import CorpusOptions
 from attncli.data import Text
 from attncli.data.cached import cached_property
 from attncli.engine.collected import Collected
-from attncli.engine.corpus import check_single_texts, execute_corpus
+from attncli.engine.corpus import check_in_parts, execute_corpus
 from attncli.engine.execution import Execution
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
@@ -134,7 +134,7 @@ def execute(
     study.check(invocation.request)
     corpus, source = invocation.corpus, invocation.source
     if corpus is not None:
-        check_single_texts(corpus, invocation.request, invocation.output.save_maps)
+        check_in_parts(study, corpus, invocation.request, invocation.output.save_maps)
     folder = invocation.folder  # checks that the folder can be written
     execution = invocation.execution(track)
     execution.request = replace(execution.request, any_axes=study.any_axes)

@@ -39,6 +39,7 @@ class Study(ABC, Generic[ResultT]):
     reads    whether it reads the user's texts
     any_axes whether it takes layers whose rows or keys stand for several tokens or for none
     sharded  whether it can be computed of a corpus, shard by shard: it then has `shard` and `merge`
+    shard_texts  number of texts of a shard: fewer if a text takes long, as an interruption loses a shard
     help     Markdown with a section `# NAME` for each page of `attncli explain`; our own studies have a file help.md
     """
 
@@ -51,6 +52,7 @@ class Study(ABC, Generic[ResultT]):
     reads: ClassVar[bool] = True
     any_axes: ClassVar[bool] = False
     sharded: ClassVar[bool] = False
+    shard_texts: ClassVar[int] = 512
     help: ClassVar[str] = ""
 
     @property
@@ -88,6 +90,10 @@ class Study(ABC, Generic[ResultT]):
     @abstractmethod
     def run(self, execution: Execution) -> tuple[Collected, ResultT]:
         """Return the run that was read, and the result."""
+
+    def needs_texts(self) -> str:
+        """Return the option that needs all texts of a corpus at once; "" if there is none."""
+        return ""
 
     def shard(self, execution: Execution) -> tuple[Collected, PartState]:
         """Return the run of some texts of a corpus, and what is kept of them for `merge`."""

@@ -56,9 +56,7 @@ def test_options_about_single_texts_read_a_file_at_once_and_refuse_a_larger_corp
     assert len(document("one")["inputs"]) == 12  # type: ignore[arg-type]
     done = run_tables("stats", "-f", "*.txt", *FEW, "--per-query")
     assert done.code == 2
-    assert done.err.startswith(
-        "error: --per-query is about single texts, and of a corpus of 12 texts only sums are kept"
-    )
+    assert done.err.startswith("error: --per-query needs all texts at once, and a corpus of 12 texts is read in parts")
 
 
 def test_workers_and_threads_are_counted_from_one(run_tables: RunCli) -> None:

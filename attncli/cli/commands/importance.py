@@ -1,12 +1,15 @@
 """`attncli importance`: does the output change without a head?"""
 
 from attncli.cli.run_study import CommonOptions, run_study
+from attncli.corpus_options import ONE_PROCESS, CorpusOptions
 from attncli.options import PictureOptions
 from attncli.studies.importance.options import ImportanceOptions
 from attncli.studies.importance.study import ImportanceStudy
 
 
-def importance(common: CommonOptions, options: ImportanceOptions, pictures: PictureOptions) -> None:
+def importance(
+    common: CommonOptions, options: ImportanceOptions, pictures: PictureOptions, corpus: CorpusOptions = ONE_PROCESS
+) -> None:
     """Rank heads by how much the output of the model changes without them.
 
     Removes each head (or group, or layer) in turn and measures the change on the texts: of a language model the loss
@@ -25,4 +28,4 @@ def importance(common: CommonOptions, options: ImportanceOptions, pictures: Pict
 
     Example: attncli importance --model demo:decoder --text "The cat sat. The dog ran. The cat sat. The dog ran."
     """
-    run_study(ImportanceStudy(options), common, pictures)
+    run_study(ImportanceStudy(options), common, pictures, corpus=corpus)

@@ -18,7 +18,7 @@ def importance_report(result: Importance, run: Collected) -> Report:
 
     table = result.table()
     document = {
-        **document_head("attncli.importance/1", run.info, run.inputs, table),
+        **document_head("attncli.importance/1", run.info, run.inputs, table, run.corpus),
         "task": result.model_task,
         "method": result.method,
         "unit": result.unit,

@@ -15,6 +15,7 @@ from attncli.vocabulary import IMPORTANCE_METHODS, IMPORTANCE_UNITS
 if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
     from rich.table import Table
 
+    from attncli.data.part_states import PartState
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request, RunOptions
@@ -28,6 +29,8 @@ class ImportanceStudy(Study["Importance"]):
     options: ImportanceOptions = field(default_factory=ImportanceOptions)
     name = "importance"
     group = ImportanceOptions
+    sharded = True
+    shard_texts = 16
 
     def run_options(self) -> RunOptions:
         return {"metrics": "all", "keep_maps": False}
@@ -71,6 +74,32 @@ class ImportanceStudy(Study["Importance"]):
         assert run.statistics is not None  # requested by `run_options`
         result = summarise(measured, self.options, run.statistics)
         return run.with_notes(*measured.notes, *result.notes), result
+
+    def needs_texts(self) -> str:
+        """Return the method whose means are those over all texts."""
+        return "--method mean" if self.options.method == "mean" else ""
+
+    def shard(self, execution: Execution) -> tuple[Collected, PartState]:
+        from attncli.engine.memory import allowed_memory
+        from attncli.studies.importance.compute import Ablation
+        from attncli.studies.importance.sharding import measured_state
+
+        prepared = execution.prepared
+        ablation = Ablation(prepared, self.options, allowed_memory(execution.request.max_memory))
+        measured = ablation.measure(execution.partial, execution.track)
+        run, statistics = prepared.reduce(execution.track, execution.texts)
+        return run.with_notes(*measured.notes), {"effects": measured_state(measured), "statistics": statistics}
+
+    def merge(self, states: Iterable[PartState], run: Collected, execution: Execution) -> tuple[Collected, Importance]:
+        """Return the run of a corpus and the effects; those on all texts are kept in memory for the intervals."""
+        from attncli.engine.measuring import merged_statistics
+        from attncli.studies.importance.sharding import merged_effects
+        from attncli.studies.importance.summary import summarise
+
+        parts = list(states)
+        statistics = merged_statistics(execution.request, (part["statistics"] for part in parts))
+        result = summarise(merged_effects(part["effects"] for part in parts), self.options, statistics)
+        return run.with_notes(*result.notes), result
 
     def report(self, result: Importance, run: Collected) -> Report:
         from attncli.studies.importance.report import importance_report

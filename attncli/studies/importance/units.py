@@ -12,7 +12,7 @@ from attncli.capturing import Site
 from attncli.capturing.gates import LayerKey
 from attncli.data import Array, Input, Kind, Selection
 from attncli.data.focus import find_focus, positions_of
-from attncli.errors import ModelError, UsageError
+from attncli.errors import ModelError, TextError, UsageError
 from attncli.inputs.batches import Batch, unpadded
 from attncli.inputs.partitions import named_segments
 from attncli.models import Loaded
@@ -108,12 +108,14 @@ def _predicted(loaded: Loaded, text: Input, tensors: Tensors, task: Task, option
     ids = tensors["decoder_input_ids" if task == "seq2seq-lm" else "input_ids"][0].cpu().numpy()
     if len(ids) < 2:
         side = "target" if task == "seq2seq-lm" else "text"
-        raise UsageError(f"text {text.index}: its {side} has 1 token, which predicts no other: give a longer one")
+        problem = f"text {text.index}: its {side} has 1 token, which predicts no other: give a longer one"
+        raise TextError(problem, text.index)
     positions = np.arange(len(ids) - 1)
     if options.tokens is not None:
         positions = named_tokens(text, "decoder", options.tokens) - 1
         if not len(positions := positions[positions >= 0]):
-            raise UsageError(f"text {text.index}: no token predicts the first one: name others with --tokens")
+            problem = f"text {text.index}: no token predicts the first one: name others with --tokens"
+            raise TextError(problem, text.index)
     return PredictedText(text, tensors, positions, ids[positions + 1])
 
 
@@ -129,7 +131,7 @@ def _masked(loaded: Loaded, text: Input, tensors: Tensors, options: ImportanceOp
         raise ModelError(f"the tokenizer of {loaded.name} has no mask token, which a masked language model needs")
     ordinary = np.flatnonzero(~np.asarray(text.source.special))
     if not len(ordinary):
-        raise UsageError(f"text {text.index} has only special tokens: give a text with words")
+        raise TextError(f"text {text.index} has only special tokens: give a text with words", text.index)
     count = max(1, round(MASKED_SHARE * len(ordinary)))
     if options.tokens is None:
         draw = np.random.default_rng([options.seed, text.index])
