@@ -32,11 +32,12 @@ class UsageError(AttnError, ValueError):
 
 
 class TextError(UsageError):
-    """One of several texts is not valid; `index` is its number."""
+    """One of several texts is not valid; `index` is its number, and `others` are the errors of further texts."""
 
     def __init__(self, message: str, index: int = -1) -> None:
         super().__init__(message)
         self.index = index
+        self.others: tuple[TextError, ...] = ()
 
 
 class ModelError(AttnError, RuntimeError):

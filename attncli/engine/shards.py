@@ -97,13 +97,13 @@ def compute_shard(task: ShardTask, shard: Shard, load: Callable[[], Runner], adv
             run, state = task.study.shard(execution)
             break
         except TextError as error:
-            index = error.index - shard.first
-            if not 0 <= index < len(records):
+            if not 0 <= error.index - shard.first < len(records):
                 raise
-            record = records.pop(index)
             if task.corpus.on_error != "skip":
-                raise UsageError(f"{record.where}: {error}") from error
-            skipped.append(f"{record.where}: {error}")
+                raise UsageError(f"{records[error.index - shard.first].where}: {error}") from error
+            refused = {one.index - shard.first: one for one in (error, *error.others)}
+            skipped += [f"{records[index].where}: {one}" for index, one in refused.items()]
+            records = [record for index, record in enumerate(records) if index not in refused]
     progress.finish()
     header: dict[str, Any] = {"texts": len(records), "skipped": len(skipped), "examples": skipped[:_EXAMPLES]}
     if not records:

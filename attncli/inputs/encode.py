@@ -93,11 +93,23 @@ def _encode_sources(
         for start in range(0, len(alike), TEXTS_PER_CALL):
             chunk = alike[start : start + TEXTS_PER_CALL]
             encoded += tokenize(first + len(encoded), chunk, max_tokens)
-    for item in encoded:
-        check_length(item.input.index, len(item.input.source), loaded.max_positions, answer_tokens)
+    _check_lengths(encoded, loaded.max_positions, answer_tokens)
     if (limit := loaded.sentence.limit) is not None:
         encoded = [_with_sentence_limit(limit, tokenize, item, max_tokens is None) for item in encoded]
     return encoded
+
+
+def _check_lengths(encoded: Sequence[Encoded], limit: int | None, answer_tokens: int) -> None:
+    """Raise TextError for the first text that is too long, with those of all others."""
+    errors = []
+    for item in encoded:
+        try:
+            check_length(item.input.index, len(item.input.source), limit, answer_tokens)
+        except TextError as error:
+            errors.append(error)
+    if errors:
+        errors[0].others = tuple(errors[1:])
+        raise errors[0]
 
 
 def _with_sentence_limit(limit: int, tokenize: Callable[..., Iterator[Encoded]], item: Encoded, cut: bool) -> Encoded:
