@@ -219,8 +219,6 @@ def test_an_interrupted_run_continues_with_the_same_bytes(resumed: Resumed, tmp_
     computed, notes, table = resumed()
     assert computed == [2, 3]
     assert notes == ["12 of 24 texts were read by an interrupted run and are not read again"]
-    again, _, same = resumed(resume=False)
-    assert (again, same) == ([0, 1, 2, 3], table)
     files = sorted((tmp_path / "out" / ".shards").iterdir())
     files[1].write_bytes(files[1].read_bytes()[:-1] + b"\x01")
     files[2].write_bytes(files[2].read_bytes()[:300])
@@ -230,6 +228,8 @@ def test_an_interrupted_run_continues_with_the_same_bytes(resumed: Resumed, tmp_
     assert "1 shards in" in notes[0]
     assert "shard 1 is computed again: this shard is damaged" in notes[1]
     assert notes[2].startswith("shard 2 is computed again")
+    assert resumed(after=0, resume=False) == ([], [], None)
+    assert list((tmp_path / "out" / ".shards").iterdir()) == []
 
 
 def test_a_shard_keeps_every_bit() -> None:
@@ -264,7 +264,7 @@ class Dying(StatsStudy):
     marker: Path | None = None
 
     def shard(self, execution: Execution) -> tuple[Collected, PartState]:
-        if execution.first == 6 and not (self.marker and self.marker.exists()):
+        if execution.first == 8 and not (self.marker and self.marker.exists()):
             if self.marker is not None:
                 self.marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -272,7 +272,7 @@ class Dying(StatsStudy):
 
 
 def with_two_workers(study: StatsStudy, file: Path) -> dict[int, bytes]:
-    task, read = task_of(file, 6, study), [0.0]
+    task, read = task_of(file, 8, study), [0.0]
     shards = dict(local.with_workers(2)(task, task.survey.shards, read.append))
     assert sum(read) == pytest.approx(24)
     return shards
@@ -282,13 +282,13 @@ def test_two_workers_give_the_same_bytes_though_one_is_killed(file: Path, tmp_pa
     shards = with_two_workers(Dying(STATS.options, tmp_path / "marker"), file)
     assert (tmp_path / "marker").exists()
     runner = attncli.load("demo:encoder", device="cpu")
-    task = task_of(file, 6)
+    task = task_of(file, 8)
     assert shards == dict(in_this_process(lambda: runner)(task, task.survey.shards, lambda texts: None))
 
 
 def test_a_worker_that_dies_again_and_again_stops_the_run(file: Path) -> None:
-    task = task_of(file, 6, Dying(STATS.options))
-    with pytest.raises(ModelError, match=r"3 workers died .*SIGKILL.*made\.txt, line 7 to .*made\.txt, line 12;"):
+    task = task_of(file, 8, Dying(STATS.options))
+    with pytest.raises(ModelError, match=r"3 workers died .*SIGKILL.*made\.txt, line 9 to .*made\.txt, line 16;"):
         list(local.with_workers(1)(task, task.survey.shards[1:2], lambda texts: None))
 
 
