@@ -14,7 +14,8 @@ class CorpusOptions:
 
     engine: str = option(
         _PANEL,
-        "what computes the shards of a corpus: processes on this machine",
+        "what computes the shards of a corpus: processes of this machine, or of a Ray cluster; both write the same "
+        "bytes. Example: --engine ray --workers 8",
         choices=ENGINES,
         default=ENGINES[0],
     )
@@ -25,6 +26,17 @@ class CorpusOptions:
         "workers they do not",
         metavar="N",
         default=1,
+    )
+    address: str | None = option(
+        _PANEL,
+        "Ray cluster to join: auto for the one of this machine, or HOST:PORT; by default that of the variable "
+        "RAY_ADDRESS, else a Ray of its own, which ends with the command",
+        metavar="auto|HOST:PORT",
+    )
+    gpus_per_worker: float | None = option(
+        _PANEL,
+        "GPUs of each worker of Ray; with 0.5 two share one (default: 1 if the cluster has GPUs)",
+        metavar="N",
     )
     resume: bool = option(
         _PANEL, "keep the shards that an interrupted run has left in the folder", "--resume/--no-resume", default=True

@@ -44,7 +44,7 @@ LINEAR_UP_TO = 256
 """Largest number of tokens on a side for which colours are linear by default."""
 MAX_PAGE = "32MB"
 
-ENGINES = ("local",)
+ENGINES = ("local", "ray")
 """What can compute the shards of a corpus."""
 CORPUS_TEXTS = 1000
 """Largest number of texts that are kept in memory and listed one by one; more texts are a corpus."""

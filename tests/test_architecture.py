@@ -74,6 +74,7 @@ KNOWN_ONLY_IN = {
     "yaml": ("inputs",),
     "peft": ("models",),
     "keras": ("keras",),
+    "ray": ("engine.ray_cluster",),
     "typer": ("cli",),
     "click": ("cli",),
     "rich": ("cli", "terminal", "studies.*.terminal"),

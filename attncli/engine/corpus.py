@@ -16,12 +16,14 @@ from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution
 from attncli.engine.local import check_workers, with_workers
 from attncli.engine.progress import Advance
+from attncli.engine.ray_engine import check_ray, with_ray
 from attncli.engine.request import Request
 from attncli.engine.shards import Engine, ShardTask, compute_shard, run_info_of
-from attncli.engine.worker import set_threads
+from attncli.engine.worker import PACKAGES, set_threads
 from attncli.errors import UsageError
 from attncli.inputs.corpus import Corpus
 from attncli.inputs.shards import Shard
+from attncli.options import key
 from attncli.store.shard_files import ShardContent, ShardFiles, shard_from_bytes, shard_to_bytes
 from attncli.store.text import json_line
 from attncli.vocabulary import CORPUS_TEXTS
@@ -31,7 +33,6 @@ if TYPE_CHECKING:  # workers load the model, not this process
     from attncli.engine.study import Study
     from attncli.store import OutputFolder
 
-_VERSIONS = ("attncli", "transformers", "torch", "tokenizers")
 _EXAMPLES = 3
 
 
@@ -114,14 +115,16 @@ def execute_corpus(
 
     tell  receives notes that are shown before the heavy work
     """
-    check_workers(options.workers, options.threads, str(task.arguments["device"]))
-    parts = [folder.command, folder.digest, *map(version, _VERSIONS), _files_of(task.arguments["name"])]
+    _check_engine(options, str(task.arguments["device"]))
+    parts = [folder.command, folder.digest, *map(version, PACKAGES), _files_of(task.arguments["name"])]
     keys = [_key([*parts, shard.digest]) for shard in task.survey.shards]
     files = ShardFiles(folder, keys)
     files.open()
     if not options.resume:
         files.remove()
     missing = _missing(task, files, tell)
+    if options.engine == "ray":
+        return run_corpus(task, files, execution, with_ray(options), missing)
     if options.workers > 1:
         return run_corpus(task, files, execution, with_workers(options.workers, options.threads), missing)
     threads = set_threads(options.threads)
@@ -129,6 +132,18 @@ def execute_corpus(
         return run_corpus(task, files, execution, in_this_process(lambda: execution.runner), missing)
     finally:
         set_threads(threads)
+
+
+def _check_engine(options: CorpusOptions, device: str) -> None:
+    """Raise UsageError if the engine cannot run with these options."""
+    if options.engine == "ray":
+        check_workers(options.workers, options.threads, "cpu")
+        check_ray(options, device)
+        return
+    check_workers(options.workers, options.threads, device)
+    for name in ("address", "gpus_per_worker"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{key(name)} goes with --engine ray: give both, or leave it out")
 
 
 def run_corpus(

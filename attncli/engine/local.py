@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,13 +14,10 @@ from typing import Any
 
 from attncli.engine.progress import Advance
 from attncli.engine.shards import Engine, ShardTask
+from attncli.engine.tries import Tries
 from attncli.engine.worker import WorkerSettings, error_of, serve
-from attncli.errors import ModelError, UsageError
+from attncli.errors import UsageError
 from attncli.inputs.shards import Shard
-from attncli.wording import names_flags
-
-TRIES = 3
-"""How often a shard is computed whose worker dies."""
 
 
 def with_workers(workers: int, threads: int = 1) -> Engine:
@@ -89,7 +86,7 @@ class _Pool:
         self._task, self._size, self._threads, self._advance = task, size, threads, advance
         self._workers: list[_Worker] = []
         self._waiting: deque[Shard] = deque()
-        self._deaths: Counter[int] = Counter()
+        self._tries = Tries(task)
 
     def compute(self, shards: Sequence[Shard]) -> Iterator[tuple[int, bytes]]:
         """Yield the index and the bytes of each shard when it is complete."""
@@ -126,14 +123,9 @@ class _Pool:
 
     def _start(self, gpu: int | None) -> None:
         """Start a worker on the next shard that waits."""
-        task, context = self._task, _context()
+        context = _context()
         ours, theirs = context.Pipe()
-        settings = WorkerSettings(
-            *(task.study, task.request, task.arguments, task.corpus.arguments(), task.size),
-            threads=self._threads,
-            gpu=gpu,
-            as_flags=names_flags(),
-        )
+        settings = WorkerSettings.of(self._task, self._threads, gpu)
         process = context.Process(target=serve, args=(theirs, settings), daemon=True)
         process.start()
         theirs.close()  # so that the end of the process closes the connection
@@ -157,12 +149,7 @@ class _Pool:
         shard = worker.shard
         if shard is None:
             return
-        self._deaths[shard.index] += 1
-        if self._deaths[shard.index] >= TRIES:
-            raise ModelError(
-                f"{TRIES} workers died one after the other ({_cause(worker.process.exitcode)}) over "
-                f"{self._task.where(shard)}; complete shards are kept: give fewer --workers, or leave these out"
-            )
+        self._tries.count(shard, _cause(worker.process.exitcode))
         self._waiting.appendleft(shard)
         self._start(worker.gpu)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -14,16 +14,20 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from attncli import errors
+from attncli.engine.progress import Advance
 from attncli.engine.shards import ShardTask, compute_shard
 from attncli.errors import AttnError, is_out_of_memory
 from attncli.inputs.corpus import Corpus
 from attncli.inputs.shards import Shard
 from attncli.store.shard_files import shard_to_bytes
-from attncli.wording import named_as_flags
+from attncli.wording import named_as_flags, names_flags
 
 if TYPE_CHECKING:
     from attncli.engine.request import Request
     from attncli.engine.study import Study
+
+PACKAGES = ("attncli", "transformers", "torch", "tokenizers")
+"""Packages on whose versions the numbers depend."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,12 @@ class WorkerSettings:
     gpu: int | None = None
     as_flags: bool = True
 
+    @classmethod
+    def of(cls, task: ShardTask, threads: int, gpu: int | None = None) -> WorkerSettings:
+        """Return the settings of a worker that computes shards of a task."""
+        parts = (task.study, task.request, task.arguments, task.corpus.arguments(), task.size)
+        return cls(*parts, threads=threads, gpu=gpu, as_flags=names_flags())
+
 
 def serve(connection: Connection, settings: WorkerSettings) -> None:
     """Compute the shards that the connection names, until it is closed; send progress, results and errors.
@@ -63,8 +73,7 @@ def serve(connection: Connection, settings: WorkerSettings) -> None:
         except (EOFError, BrokenPipeError, ConnectionResetError):  # the main process needs nothing more
             return
         except Exception as error:
-            name = "MemoryError" if is_out_of_memory(error) else type(error).__name__
-            connection.send(("error", name, str(error.args[0] if error.args else error)))
+            connection.send(error_message(error))
             if not isinstance(error, AttnError):
                 raise
 
@@ -72,6 +81,15 @@ def serve(connection: Connection, settings: WorkerSettings) -> None:
 def _compute_all(connection: Connection, settings: WorkerSettings) -> None:
     if settings.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(settings.gpu)
+    compute = shard_computer(settings)
+    while True:
+        shard: Shard = connection.recv()
+        data = compute(shard, lambda texts: connection.send(("read", texts)))
+        connection.send(("shard", shard.index, data))
+
+
+def shard_computer(settings: WorkerSettings) -> Callable[[Shard, Advance], bytes]:
+    """Return a function that returns the bytes of a shard; the model is loaded with the first one."""
     # imported here: torch reads the environment when it is imported
     from attncli.engine.runner import load_runner
 
@@ -79,10 +97,7 @@ def _compute_all(connection: Connection, settings: WorkerSettings) -> None:
     corpus = Corpus.from_arguments(dict(settings.corpus))
     task = ShardTask(settings.study, settings.request, settings.arguments, corpus, settings.size)
     load = cache(lambda: load_runner(settings.arguments))
-    while True:
-        shard: Shard = connection.recv()
-        content = compute_shard(task, shard, load, lambda texts: connection.send(("read", texts)))
-        connection.send(("shard", shard.index, shard_to_bytes(content)))
+    return lambda shard, advance: shard_to_bytes(compute_shard(task, shard, load, advance))
 
 
 def _end_with_parent() -> None:
@@ -100,6 +115,12 @@ def set_threads(threads: int) -> int:
     former = torch.get_num_threads()
     torch.set_num_threads(threads)
     return former
+
+
+def error_message(error: Exception) -> tuple[str, str, str]:
+    """Return the message of a worker that has failed, of which `error_of` makes an error."""
+    name = "MemoryError" if is_out_of_memory(error) else type(error).__name__
+    return "error", name, str(error.args[0] if error.args else error)
 
 
 def error_of(name: str, message: str) -> Exception:

@@ -26,6 +26,7 @@ HEAVY = {
     "peft",
     "pyarrow",
     "pydantic",
+    "ray",
     "rich",
     "safetensors",
     "scipy",
