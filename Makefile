@@ -17,6 +17,7 @@ CHROMIUM := build/.chromium
 SMOLLM2 := build/smollm2/.ready
 MODULE_PACKAGES := build/modules/.ready
 TRAINING_PACKAGES := build/training/.ready
+RAY_PACKAGES := build/ray/.ready
 # worksteal: neighbours stay in one process and share what their module has loaded.
 PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal
 PIP := -m pip --disable-pip-version-check -q install
@@ -43,7 +44,7 @@ coverage: $(READY) $(CHROMIUM) $(MODULES) ## run all tests and measure which lin
 	@$(PYTEST) --cov --cov-report=term:skip-covered
 
 # --no-deps: all but transformers itself comes from the virtual environment.
-test-real: $(READY) $(SMOLLM2) $(MODULE_PACKAGES) $(TRAINING_PACKAGES) $(CHROMIUM) ## run what is marked `real` on a real language model, and the families with the Transformers before
+test-real: $(READY) $(SMOLLM2) $(MODULE_PACKAGES) $(TRAINING_PACKAGES) $(RAY_PACKAGES) $(CHROMIUM) ## run what is marked `real` on a real language model, and the families with the Transformers before
 	@$(BIN)/python -m pytest -q -m real
 	@test -d build/transformers-$(OTHER_TRANSFORMERS) || \
 	  $(BIN)/python $(PIP) --target build/transformers-$(OTHER_TRANSFORMERS) --no-deps "transformers==$(OTHER_TRANSFORMERS).*"
@@ -106,6 +107,10 @@ $(MODULE_PACKAGES): $(READY) requirements/modules.txt
 # What a training reports to, and Lightning.
 $(TRAINING_PACKAGES): $(READY) requirements/training.txt
 	@$(BIN)/python $(PIP) --upgrade --target build/training --no-deps -r requirements/training.txt
+	@touch $@
+
+$(RAY_PACKAGES): $(READY) requirements/ray.txt
+	@$(BIN)/python $(PIP) --upgrade --target build/ray --no-deps -r requirements/ray.txt
 	@touch $@
 
 # `npm ci` would refuse a lock that was written where not every platform's packages can be had.

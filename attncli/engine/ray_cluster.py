@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from attncli.errors import ModelError, UsageError, did_you_mean, shortened
+from attncli.errors import ModelError, UsageError, shortened
 from attncli.process import ENDING
 from attncli.store.temporary import temporary_folder
 
@@ -35,7 +35,8 @@ _CAUSE = 200
 
 def check_installed() -> None:
     """Raise UsageError if Ray is not installed."""
-    if find_spec("ray") is None:
+    spec = find_spec("ray")
+    if spec is None or spec.origin is None:  # a folder of that name is no package
         raise UsageError('--engine ray needs Ray: pip install "attncli[ray]", or leave out --engine')
 
 
@@ -51,8 +52,7 @@ def address_of(address: str | None) -> str | None:
         raise UsageError(f"--address {address} is that of a client, which attncli does not use: {_INSIDE}")
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
-        advice = did_you_mean(address, [_AUTO]) if address.isalpha() else "such as 10.0.0.5:6379"
-        raise UsageError(f"expected --address auto or HOST:PORT, got '{address}': {advice}")
+        raise UsageError(f"expected --address auto, or HOST:PORT such as 10.0.0.5:6379, got '{address}'")
     return address
 
 

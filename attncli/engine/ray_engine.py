@@ -22,6 +22,9 @@ from attncli.inputs.shards import Shard
 START_SECONDS = 180
 """How long the first worker may take to start."""
 
+_MOST = 10**6
+"""More GPUs than any machine has."""
+
 
 def with_ray(options: CorpusOptions) -> Engine:
     """Return the engine of actors of Ray; a worker that dies is replaced, and its shard computed again."""
@@ -49,8 +52,8 @@ def check_ray(options: CorpusOptions, device: str) -> None:
     check_installed()
     address_of(options.address)
     gpus = options.gpus_per_worker
-    if gpus is not None and not (0 <= gpus < 1 or gpus == int(gpus)):
-        raise UsageError(f"expected --gpus-per-worker below 1, such as 0.5, or a whole number, got {gpus}")
+    if gpus is not None and not (0 <= gpus < 1 or (0 < gpus < _MOST and gpus == int(gpus))):
+        raise UsageError(f"expected --gpus-per-worker from 0 to 1, such as 0.5, or a whole number, got {gpus:g}")
     if gpus and device in ("cpu", "mps"):
         raise UsageError(f"--gpus-per-worker goes with GPUs of NVIDIA, not with --device {device}: leave one out")
     if device.startswith("cuda:"):
