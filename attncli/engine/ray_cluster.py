@@ -176,7 +176,7 @@ def _join(ray: ModuleType, address: str) -> None:
         raise UsageError(f"cannot join the Ray at --address {address} within {JOIN_SECONDS} s: {_INSIDE}")
     if errors and address == _AUTO and isinstance(errors[0], ConnectionError):
         raise UsageError(
-            "no Ray runs on this machine: start it by `ray start --head`, or leave out --address"
+            "no Ray runs on this machine: start one first (see docs/cluster.md), or leave out --address"
         ) from errors[0]
     if errors:
         raise UsageError(f"cannot join the Ray at --address {address} ({cause_of(errors[0])}): {_INSIDE}")

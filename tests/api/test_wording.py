@@ -19,7 +19,10 @@ from attncli.options import OutputOptions
 from attncli.wording import as_arguments, named_as_flags
 
 ONLY_IN_COMMANDS = {
+    "--address",
     "--edit",
+    "--engine",
+    "--gpus-per-worker",
     "--threads",
     "--workers",
     "--edit-b",

@@ -64,3 +64,16 @@ def test_workers_and_threads_are_counted_from_one(run_tables: RunCli) -> None:
     for name in ("workers", "threads"):
         done = run_tables("stats", "-f", "all.txt", f"--{name}", "0")
         assert (done.code, done.err) == (2, f"error: expected --{name} from 1 up, got 0\n")
+
+
+def test_ray_is_named_if_it_is_missing_or_does_not_answer(run_tables: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("all.txt").write_text("\n".join(TEXTS))
+    Path("ray").mkdir()  # no package
+    monkeypatch.syspath_prepend(Path.cwd())
+    for options, message in (
+        (("--engine", "ray"), '--engine ray needs Ray: pip install "attncli[ray]", or leave out --engine'),
+        (("--address", "auto"), "--address goes with --engine ray: give both, or leave it out"),
+        (("--gpus-per-worker", "0.5"), "--gpus-per-worker goes with --engine ray: give both, or leave it out"),
+    ):
+        done = run_tables("stats", "-f", "all.txt", *options)
+        assert (done.code, done.err) == (2, f"error: {message}\n")
