@@ -18,6 +18,7 @@ import pytest
 import attncli
 from attncli.corpus_options import CorpusOptions
 from attncli.data.part_states import PartState
+from attncli.engine import ray_engine
 from attncli.engine.collected import Collected
 from attncli.engine.corpus import in_this_process
 from attncli.engine.execution import Execution
@@ -114,6 +115,18 @@ def test_errors_of_workers_and_workers_that_die_again_and_again_stop_the_run(tas
         list(with_ray(replace(TWO_WORKERS, workers=1))(long, long.survey.shards, lambda texts: None))
     with pytest.raises(UsageError, match=r"2 with 0\.5 GPUs each need 1, and this machine has 0 GPUs"):
         list(with_ray(replace(TWO_WORKERS, gpus_per_worker=0.5))(task, task.survey.shards, lambda texts: None))
+
+
+@pytest.mark.usefixtures("ray")
+def test_workers_that_do_not_start_or_have_other_versions_stop_the_run(
+    task: ShardTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_engine, "versions", lambda: {"torch": "0.1"})
+    with pytest.raises(ModelError, match=r"a worker of Ray has torch \d.*, and this process 0\.1: install the same"):
+        list(with_ray(TWO_WORKERS)(task, task.survey.shards, lambda texts: None))
+    monkeypatch.setattr(ray_engine, "START_SECONDS", 3)
+    with pytest.raises(ModelError, match="within 3 s: each asks for 4 CPUs and 0 GPUs, and the cluster has 2 CPUs"):
+        list(with_ray(replace(TWO_WORKERS, threads=4))(task, task.survey.shards, lambda texts: None))
 
 
 def arguments(file: Path, out: str, *more: str) -> list[str]:
