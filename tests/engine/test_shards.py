@@ -33,7 +33,7 @@ from attncli.inputs.shards import Shard
 from attncli.models.loading import load
 from attncli.store import OutputFolder
 from attncli.store.shard_files import ShardContent, shard_from_bytes, shard_to_bytes
-from attncli.stream.position_sums import PositionSums
+from attncli.stream.position_totals import PositionTotals
 from attncli.stream.replay import replay
 from attncli.studies.heads.study import HeadsStudy
 from attncli.studies.importance.study import ImportanceStudy
@@ -156,10 +156,10 @@ def test_other_studies_give_the_tables_of_one_pass(
 def test_positions_of_a_corpus_are_learned_from_all_texts(model: attncli.Model, lines: list[str]) -> None:
     texts = lines[:3]
     run = model.run(texts, layer=1, head=2, keep_maps=True)
-    sink = PositionSums(run.inputs)
+    sink = PositionTotals(run.inputs)
     for attention in run.maps:
         replay(attention, [sink])
-    merged = PositionSums(())
+    merged = PositionTotals(())
     merged.absorb(sink.state())
     maps = [attention.layers[0].weights[0] for attention in run.maps]
     shapes = {shape.queries: (number, list(rows)) for *_, shape, number, rows in merged.shapes()}

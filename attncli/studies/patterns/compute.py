@@ -12,7 +12,7 @@ from attncli.stream import SinkGroup
 from attncli.stream.head_distance import differentiation
 from attncli.stream.merging import MergedRows, merge_inputs
 from attncli.stream.other_texts import OtherTextsBaseline
-from attncli.stream.position_sums import PositionSums
+from attncli.stream.position_totals import PositionTotals
 from attncli.stream.rigidity import RigiditySink
 from attncli.stream.weights import UniformBaseline
 from attncli.studies.patterns.classes import UNIFORM_NUMBERS, too_short, verdicts
@@ -69,7 +69,7 @@ class PatternsSink(SinkGroup):
 
     def __init__(self, inputs: Sequence[Input], heads: Selection, *, words: bool = False, corpus: bool = False) -> None:
         self._classes, self._position = ClassesSink(inputs, heads, distances=True), NumbersSink(inputs, heads)
-        self._by_position = PositionSums(inputs) if corpus else OtherTextsBaseline(self._position)
+        self._by_position = PositionTotals(inputs) if corpus else OtherTextsBaseline(self._position)
         self._rigidity = None if corpus else RigiditySink()  # keeps sums of each text, too many for a corpus
         self._words: ClassesSink | None = None
         merged = []
@@ -82,13 +82,13 @@ class PatternsSink(SinkGroup):
     def state(self) -> PartState:
         """Return the sums over texts of a corpus."""
         words = {} if self._words is None else {"words": self._words.state()}
-        assert isinstance(self._by_position, PositionSums)
+        assert isinstance(self._by_position, PositionTotals)
         return {"classes": self._classes.state(), "position": self._by_position.state(), **words}
 
     @classmethod
     def merged(cls, states: Iterable[PartState]) -> Self:
         """Return the sink for all texts of a corpus from the states of its parts."""
-        sink, words, position = cls((), {}, corpus=True), ClassesSink((), {}), PositionSums(())
+        sink, words, position = cls((), {}, corpus=True), ClassesSink((), {}), PositionTotals(())
         all_have_words = True
         for state in states:
             sink._classes.absorb(state["classes"])

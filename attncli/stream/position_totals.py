@@ -80,7 +80,7 @@ class _LayerSums:
         return torch.from_numpy(np.where(rows > 0, mass / np.maximum(rows, 1), 0.0).clip(0.0))
 
 
-class PositionSums:
+class PositionTotals:
     """A sink for the mean weight of each head at each offset over all texts, and the shapes of the texts.
 
     The rows of a text by position alone are p(j-i) / Σ_{k ∈ S_i} p(k-i), p(o) the head's mean weight A_i,i+o over the
