@@ -143,8 +143,9 @@ def test_other_studies_give_the_tables_of_one_pass(
     tables = [(one.table(), other.table())]
     tables += [] if study.name == "importance" else [(one.layers_table(), other.layers_table())]
     for table, from_shards in tables:
-        assert list(table) == list(from_shards)
-        for name, column in table.items():
+        assert [name for name in table if not name.startswith("rigidity")] == list(from_shards)
+        for name in from_shards:
+            column = table[name]
             if column.dtype.kind in "OU":
                 assert column.tolist() == from_shards[name].tolist()
             elif "positional" not in name or study.name == "heads":  # patterns of texts leave out one of them
