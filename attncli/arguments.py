@@ -51,6 +51,10 @@ def checked(function: Function) -> Function:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if (simple := _plain_parameters(function)) and len(args) == len(simple) and not kwargs:
+            for (name, hint), value in zip(simple, args, strict=True):
+                check(name, value, hint)
+            return function(*args)
         hints, names = parameter_types(function), _signature(function)
         try:
             arguments = names.bind_partial(*args, **kwargs).arguments
@@ -128,7 +132,21 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
 
 
+@functools.cache
+def _plain_parameters(function: Callable[..., Any]) -> tuple[tuple[str, Any], ...]:
+    """Return name and type of each parameter, if all are plain ones that need no default; else nothing.
+
+    Calls with just these are checked without `inspect`, which takes longer than most of the functions.
+    """
+    hints, parameters = parameter_types(function), _signature(function).parameters.values()
+    if any(one.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD for one in parameters):
+        return ()
+    return tuple((one.name, hints.get(one.name, Any)) for one in parameters)
+
+
 def _fits(value: Any, hint: Any) -> bool:
+    if hint is str or hint is Any:  # most are
+        return hint is Any or isinstance(value, str)
     origin, parts = get_origin(hint), get_args(hint)
     if hint in (Any, object) or isinstance(hint, TypeVar):
         return True

@@ -175,11 +175,12 @@ def layer_bytes(plan: CapturePlan, batch: Batch) -> int:
 
     A streamed layer needs one block; a layer that the model computes needs all its scores, weights and visibility.
     """
-    most = 0
+    most, texts = 0, batch.inputs
+    sides = {kind: [text.sides(kind) for text in texts] for kind in dict.fromkeys(site.kind for site in plan.sites)}
+    longest = {kind: [max(map(len, side)) for side in zip(*of_kind, strict=True)] for kind, of_kind in sides.items()}
     for site in plan.sites:
-        axes = [text.sides(site.kind) for text in batch.inputs]
-        queries, keys = (max(len(pair[axis]) for pair in axes) for axis in (0, 1))
-        shape = (len(axes), site.heads, queries, keys)
+        queries, keys = longest[site.kind]
+        shape = (len(texts), site.heads, queries, keys)
         block, full = most_cells(shape, batch.source_mask.device) * (4 + 4), math.prod(shape) * (4 + 4 + 1)
         most = max(most, block if site.route == "stream" else full)
     return most

@@ -41,10 +41,9 @@ class TokenAxis:
     @classmethod
     def from_tokens(cls, mask: Tensor, tokens: Sequence[Tokens]) -> TokenAxis:
         """Return the axis of these texts; `mask` marks their tokens among padding."""
-        special = torch.zeros_like(mask)
-        for row, text in enumerate(tokens):
-            special[row, mask[row]] = torch.from_numpy(np.array(text.special)).to(mask.device)
         lengths, counts = ([len(text) for text in tokens], [int(np.sum(text.special)) for text in tokens])
+        flat = np.concatenate([text.special for text in tokens])
+        special = torch.zeros_like(mask).masked_scatter_(mask, torch.from_numpy(flat).to(mask.device))
         return cls(mask, torch.where(mask, mask.cumsum(1) - 1, -1), special, tuple(lengths), tuple(counts))
 
     @cached_property

@@ -33,9 +33,10 @@ def number_words(text: str, spans: Array, alone: Array) -> Array:
 
     The tokens of a word share its number, and so do all words of which a token has a part.
     """
-    word_of_character = np.full(len(text) + 1, -1)
+    # lists, not arrays: most tokens have a few characters, for which a call of NumPy takes longer than the work
+    word_of_character = [-1] * (len(text) + 1)
     for number, (start, end) in enumerate(word_spans(text)):
-        word_of_character[start:end] = number
+        word_of_character[start:end] = [number] * (end - start)
     joined: dict[int, int] = {}  # word number → number of an earlier word that shares a token with it
 
     def first(word: int) -> int:
@@ -43,16 +44,16 @@ def number_words(text: str, spans: Array, alone: Array) -> Array:
             word = joined[word]
         return word
 
-    token_words = np.full(len(spans), -1)
-    for token in np.flatnonzero(~alone):
-        start, end = spans[token].tolist()
-        covered = word_of_character[start : max(end, start + 1)]
-        words = sorted({first(word) for word in np.unique(covered[covered >= 0]).tolist()})
-        joined.update(dict.fromkeys(words[1:], words[0]) if words else {})
-        token_words[token] = words[0] if words else -1
+    token_words: list[int] = []
+    for (start, end), is_alone in zip(spans.tolist(), alone.tolist(), strict=True):
+        covered = set(word_of_character[start : max(end, start + 1)] if not is_alone else ())
+        words = list(covered) if len(covered) == 1 else sorted({first(word) for word in covered if word >= 0})
+        word, *others = words or [-1]
+        joined.update(dict.fromkeys(others, word))
+        token_words.append(word)
     numbers: dict[int, int] = {}
     return np.array(
-        [-1 if word < 0 else numbers.setdefault(first(word), len(numbers)) for word in token_words.tolist()], np.int64
+        [-1 if word < 0 else numbers.setdefault(first(word), len(numbers)) for word in token_words], np.int64
     )
 
 

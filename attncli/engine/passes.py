@@ -62,8 +62,9 @@ class Pass:
         if request.head_weights is not None:
             request.head_weights.check_model(loaded.name, available)
             _ = prepared.weights  # all chosen heads have one
-        for batch in prepared.batches:
-            check_layer_fits(layer_bytes(plan, batch), plan.route, max(len(text.source) for text in batch.inputs))
+        sizes = ((layer_bytes(plan, batch), max(len(text.source) for text in batch.inputs)) for batch in batches)
+        needed, longest = max(sizes, default=(0, 0))
+        check_layer_fits(needed, plan.route, longest)
         return prepared
 
     @cached_property

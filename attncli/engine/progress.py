@@ -48,9 +48,11 @@ class ProgressSink:
     """A sink that reports progress in tokens: each row of a head counts as its share of the tokens of the batch."""
 
     def __init__(self, advance: Advance, batch: Batch, heads: Selection) -> None:
-        rows = sum(
-            len(numbers) * len(text.sides(kind)[0]) for (kind, _), numbers in heads.items() for text in batch.inputs
-        )
+        rows_of_kind = {
+            kind: sum(len(text.sides(kind)[0]) for text in batch.inputs)
+            for kind in dict.fromkeys(kind for kind, _ in heads)
+        }
+        rows = sum(len(numbers) * rows_of_kind[kind] for (kind, _), numbers in heads.items())
         self._advance, self._tokens_per_row = advance, tokens_in(batch) / max(rows, 1)
 
     def add(self, rows: Rows) -> None:

@@ -26,6 +26,7 @@ class TokenReader:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer, self._scheme = tokenizer, _piece_scheme(tokenizer)
         self._special, self._unknown = special_ids(tokenizer), getattr(tokenizer, "unk_token_id", None)
+        self._pieces: dict[int, str] = {}
 
     def tokens(
         self, ids: Sequence[int], encoding: Encoding | None = None, text: str = "", pair_start: int = 0
@@ -36,8 +37,7 @@ class TokenReader:
         text        the string that offsets refer to
         pair_start  offset in `text` of the second segment of a pair
         """
-        # the same few thousand pieces occur again and again: each is stored once
-        pieces = tuple(sys.intern(str(piece)) for piece in self._tokenizer.convert_ids_to_tokens(list(ids)))
+        pieces = self._pieces_of(ids)
         special = np.array([number in self._special for number in ids], np.bool_)
         spans = [(-1, -1)] * len(pieces) if encoding is None else encoding.offsets
         sequences = [None] * len(pieces) if encoding is None else encoding.sequence_ids
@@ -59,6 +59,13 @@ class TokenReader:
             text=text,
             scheme=self._scheme,
         )
+
+    def _pieces_of(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """Return the pieces of ids; the same few thousand occur again and again: each is read and stored once."""
+        if missing := [number for number in ids if number not in self._pieces]:
+            pieces = self._tokenizer.convert_ids_to_tokens(missing)
+            self._pieces.update((number, sys.intern(str(piece))) for number, piece in zip(missing, pieces, strict=True))
+        return tuple([self._pieces[number] for number in ids])
 
     def _unknown_words(
         self, pieces: Sequence[str], ids: Sequence[int], encoding: Encoding, written: Sequence[str]
