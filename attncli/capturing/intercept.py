@@ -62,9 +62,10 @@ class Trace:
         self.stack: list[str] = []
         self.inside = 0
         self._thread = threading.get_ident()
+        self._modules = tuple(model.named_modules())
         self._attention = {
             name
-            for name, module in model.named_modules()
+            for name, module in self._modules
             if name and "att" in f"{name.rpartition('.')[2]} {type(module).__name__}".lower()
         }
         self._calls: Counter[str] = Counter()
@@ -89,13 +90,21 @@ class Trace:
         return next((name for name in reversed(self.stack) if name in self._attention), None)
 
     @contextmanager
-    def follow(self, model: nn.Module) -> Iterator[None]:
-        with ExitStack() as hooks:
-            for name, module in model.named_modules():
-                enter = partial(self._enter, name)
-                hooks.callback(module.register_forward_pre_hook(enter).remove)
-                hooks.callback(module.register_forward_hook(self._leave, always_call=True).remove)
+    def follow(self) -> Iterator[None]:
+        """Keep `stack` up to date inside the `with` block, by hooks of all modules.
+
+        They are put where `register_forward_hook` puts them, which takes longer than a layer of a short text.
+        """
+        try:
+            for name, module in self._modules:
+                module._forward_pre_hooks[self] = partial(self._enter, name)  # type: ignore[index]
+                module._forward_hooks[self] = self._leave  # type: ignore[index]
+                module._forward_hooks_always_called[self] = True  # type: ignore[index]
             yield
+        finally:
+            for _, module in self._modules:
+                for hooks in (module._forward_pre_hooks, module._forward_hooks, module._forward_hooks_always_called):
+                    hooks.pop(self, None)  # type: ignore[call-overload]
 
     def _enter(self, name: str, module: nn.Module, args: object) -> None:
         self.stack.append(name)
@@ -113,7 +122,7 @@ def intercepted(shadow: Shadow, handler: Handler, *, functions: bool) -> Iterato
     """
     trace = Trace(shadow.model, handler)
     with only_capture_of(shadow.original), ExitStack() as stack:
-        stack.enter_context(trace.follow(shadow.model))
+        stack.enter_context(trace.follow())
         stack.enter_context(lazy_masks())
         stack.enter_context(_intercepted_dispatch(shadow.model))
         if trace.opens:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from attncli.data.described import Described
@@ -52,6 +52,7 @@ class Columns:
     offset_mass   [batch, head, offset] float64: Σ_i A_i,i+o over the rows for which key i+o is visible, o = -8 … 8
     offset_rows   [batch, 1 or head, offset] float64: number of these rows
     rows          [batch, 1 or head] float64: number of real rows
+    cache         what several metrics compute of these sums, by the function that computes it
 
     Keys are at their positions in the unpadded text; past the end of a shorter text no key is visible.
     """
@@ -62,6 +63,7 @@ class Columns:
     offset_mass: torch.Tensor
     offset_rows: torch.Tensor
     rows: torch.Tensor
+    cache: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
 
 @dataclass(frozen=True, repr=False)

@@ -15,6 +15,7 @@ from attncli.data import MAX_OFFSET, MIN_QUERIES, MIN_SHARE, Columns, Kind, Rows
 Tensor = torch.Tensor
 T = TypeVar("T")
 Owner = TypeVar("Owner", Rows, Visibility)
+Values = TypeVar("Values", Rows | RowSums, Columns)
 AnyRows = Rows | RowSums
 SELF_ATTENTION: tuple[Kind, ...] = ("encoder", "decoder")
 LOCAL_WINDOW = 2
@@ -34,6 +35,18 @@ def cached(compute: Callable[[Owner], T]) -> Callable[[Owner | RowSums], T]:
             assert not isinstance(owner, RowSums), f"{compute.__name__} is missing in the needs of the metric"
             owner.cache[lookup] = compute(owner)
         result: T = owner.cache[lookup]
+        return result
+
+    return wraps(compute)(lookup)
+
+
+def kept(compute: Callable[[Values], T]) -> Callable[[Values], T]:
+    """Return `compute` with one result for each of its arguments, which several metrics of a layer share."""
+
+    def lookup(values: Values) -> T:
+        if lookup not in values.cache:
+            values.cache[lookup] = compute(values)
+        result: T = values.cache[lookup]
         return result
 
     return wraps(compute)(lookup)
@@ -67,6 +80,7 @@ def sum_rest(rows: Rows) -> Tensor:
     return chunked_sum(rows.raw[..., rows.visibility.keys_before :]) if rows.sums is None else rows.sums[1]
 
 
+@kept
 def raw_sum(rows: AnyRows) -> Tensor:
     """Return Σ_j r_ij: [batch, head, row] float64."""
     return sum_before(rows).double() + sum_rest(rows)
@@ -100,6 +114,7 @@ ROW_SUMS = (sum_before, sum_rest)
 ENTROPY_SUMS = (*ROW_SUMS, raw_log_sum)
 
 
+@kept
 def row_entropy(rows: AnyRows) -> Tensor:
     """Return -Σ_j A_ij ln A_ij in nats, with 0 ln 0 = 0: [batch, head, row].
 
@@ -116,11 +131,13 @@ def largest_weight(rows: Rows) -> Tensor:
     return rows.raw.amax(-1) if rows.scale is None else rows.scale
 
 
+@kept
 def mean_distance(rows: AnyRows) -> Tensor:
     """Return Σ_j A_ij |i-j| / Σ_j A_ij: [batch, head, row]."""
     return (distance_sum_rest(rows) + distance_sum_before(rows)) / raw_sum(rows)
 
 
+@kept
 def distance_sum_before(rows: AnyRows) -> Tensor:
     """Return Σ_j r_ij (i-j) over the keys before all rows of the block.
 
@@ -224,12 +241,14 @@ def _largest_mean(total: Tensor, count: Tensor, least: Tensor) -> tuple[Tensor, 
     return where_defined(exists, best), where_defined(exists, first)
 
 
+@kept
 def strongest_key(columns: Columns) -> tuple[Tensor, Tensor]:
     """Return the most attention that any key receives, and the position of this key: [batch, head] each."""
     rows = columns.rows
     return _largest_mean(columns.mass, columns.visible_rows, rows.minimum((rows * MIN_SHARE).clamp_min(MIN_QUERIES)))
 
 
+@kept
 def strongest_offset(columns: Columns) -> tuple[Tensor, Tensor]:
     """Return the largest mean weight of any diagonal, and its offset: [batch, head] each.
 
