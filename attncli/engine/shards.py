@@ -13,7 +13,7 @@ from attncli.engine.progress import Advance
 from attncli.engine.request import Request
 from attncli.errors import TextError, UsageError
 from attncli.inputs.corpus import Corpus
-from attncli.inputs.shards import Shard, Survey
+from attncli.inputs.shards import SHARD_TEXTS, Shard, Survey
 from attncli.store.shard_files import ShardContent
 from attncli.store.text import plain
 
@@ -30,7 +30,8 @@ class ShardTask:
     """Everything by which a process computes any shard of a corpus.
 
     arguments  arguments of `load_runner`: each process loads the model by itself
-    size       texts of a shard, 0 for as many as the study says; another number only changes the last digits
+    size       texts of a shard, 0 for as many as the study says, of short texts more (`Survey.joined`); another number
+               only changes the last digits
     """
 
     study: Study[Any]
@@ -42,7 +43,8 @@ class ShardTask:
     @property
     def survey(self) -> Survey:
         """The shards of the corpus."""
-        return self.corpus.survey(self.size or self.study.shard_texts)
+        survey = self.corpus.survey(self.size or self.study.shard_texts)
+        return survey if self.size or self.study.shard_texts < SHARD_TEXTS else survey.joined
 
     def where(self, shard: Shard) -> str:
         """Return where the records of a shard are, for errors."""

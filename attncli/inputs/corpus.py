@@ -112,7 +112,7 @@ class Corpus:
             records.append(record)
             if len(records) == shard.texts:
                 break
-        if TextsDigest(record.text for record in records).hexdigest() != shard.digest:
+        if shard.digest_of([record.text for record in records]) != shard.digest:
             where = f" (from {records[0].where} on)" if records else ""
             raise UsageError(f"{self.name} has changed since the run began{where}: start the run again")
         return records
@@ -205,7 +205,7 @@ class _ShardBuilder:
     """Cuts texts into shards of one size as they come."""
 
     def __init__(self, size: int) -> None:
-        self._size, self.texts = size, 0
+        self._size, self.texts, self._characters = size, 0, 0
         self._shards: list[Shard] = []
         self._all, self._digest, self._start = TextsDigest(), TextsDigest(), Start()
 
@@ -213,8 +213,9 @@ class _ShardBuilder:
         """Add the next text, which begins at `start`."""
         if self.texts % self._size == 0:
             self._end()
-            self._digest, self._start = TextsDigest(), start
+            self._digest, self._start, self._characters = TextsDigest(), start, 0
         self._digest.add(text)
+        self._characters += len(text)
         self._all.add(text)
         self.texts += 1
 
@@ -227,7 +228,8 @@ class _ShardBuilder:
         index = len(self._shards)
         first = index * self._size
         if self.texts > first:
-            self._shards.append(Shard(index, first, self.texts - first, self._start, self._digest.hexdigest()))
+            counts = first, self.texts - first
+            self._shards.append(Shard(index, *counts, self._start, self._digest.hexdigest(), self._characters))
 
 
 def _file_digest(path: Path) -> str:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from attncli.data.cached import cached_property
 
 SHARD_TEXTS = 512
-"""Texts of a shard. A constant: shards depend on the texts alone, so that their files fit any run on them."""
+"""Texts of a shard, unless shards are joined. A constant: shards depend on the texts alone, so that their files fit
+any run on them."""
+_JOINED, _EVENLY, _CHARACTERS = 4, 4, 1 << 18
+"""How many shards are joined at most; a number of workers for which they remain a multiple, so that these end at the
+same time; and the most characters of joined ones, some 65,000 tokens, as an interruption loses a shard."""
 ERRORS_SHOWN = 3
 """How many skipped records a note names."""
 
@@ -37,7 +44,9 @@ class Shard:
     first   number of its first text in the corpus, from 0
     texts   number of texts
     start   where they begin
-    digest  SHA-256 of the texts
+    digest  SHA-256 of the texts, or of the digests of its parts
+    characters  number of their characters
+    part    number of texts of each part of which the shard was joined; 0 for one part
     """
 
     index: int
@@ -45,6 +54,15 @@ class Shard:
     texts: int
     start: Start
     digest: str
+    characters: int = 0
+    part: int = 0
+
+    def digest_of(self, texts: Sequence[str]) -> str:
+        """Return what `digest` is if these are the texts of the shard."""
+        if not self.part:
+            return TextsDigest(texts).hexdigest()
+        parts = [texts[first : first + self.part] for first in range(0, len(texts), self.part)]
+        return TextsDigest(TextsDigest(part).hexdigest() for part in parts).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -71,6 +89,38 @@ class Survey:
             return ()
         more = f"; and {self.skipped - len(self.errors)} more" if self.skipped > len(self.errors) else ""
         return (f"left out {records_counted(self.skipped)}: {'; '.join(self.errors)}{more}",)
+
+    @cached_property
+    def joined(self) -> Survey:
+        """The survey with larger shards of short texts: these have more texts of each length, which are read at once.
+
+        How many are joined depends on the texts alone. Small corpora keep enough shards for a few workers.
+        """
+        count = len(self.shards)
+        number = min(count, _EVENLY * math.ceil(count / (_EVENLY * _JOINED)))
+        groups: list[list[Shard]] = []
+        for index, shard in enumerate(self.shards):
+            begins = index * number // count > (index - 1) * number // count
+            if begins or not _follows(groups[-1], shard):
+                groups.append([])
+            groups[-1].append(shard)
+        return replace(self, shards=tuple(_join(index, group) for index, group in enumerate(groups)))
+
+
+def _follows(group: Sequence[Shard], shard: Shard) -> bool:
+    """Return whether a shard begins where others end, and they have few characters together."""
+    last, characters = group[-1], sum(one.characters for one in group)
+    return shard.first == last.first + last.texts and characters + shard.characters <= _CHARACTERS
+
+
+def _join(index: int, group: Sequence[Shard]) -> Shard:
+    """Return consecutive shards as one; a single one as it is."""
+    first = group[0]
+    if len(group) == 1:
+        return replace(first, index=index)
+    digest = TextsDigest(shard.digest for shard in group).hexdigest()
+    texts, characters = sum(shard.texts for shard in group), sum(shard.characters for shard in group)
+    return replace(first, index=index, texts=texts, digest=digest, characters=characters, part=first.texts)
 
 
 def records_counted(count: int) -> str:
