@@ -19,7 +19,12 @@ class CorpusOptions:
         choices=ENGINES,
         default=ENGINES[0],
     )
-    workers: int = option(_PANEL, "processes, each with a model of its own", metavar="N", default=1)
+    workers: int | None = option(
+        _PANEL,
+        "processes, each with a model of its own (default: as many as there are cores and memory for; 1 on a GPU and "
+        "with --engine ray)",
+        metavar="N",
+    )
     threads: int = option(
         _PANEL,
         "threads of each process; with other numbers of threads the last digits may differ, with other numbers of "
@@ -44,4 +49,4 @@ class CorpusOptions:
 
 
 ONE_PROCESS = CorpusOptions()
-"""The defaults."""
+"""The defaults, also of commands that read no corpus."""

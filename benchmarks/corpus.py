@@ -114,7 +114,7 @@ def _corpus(model: Any, path: Path, metrics: list[str]) -> object:
     task = ShardTask(study, request, {"name": "benchmark", "device": "cpu"}, Corpus.of_files(path))
     execution = Execution(request, load=lambda: model)
     folder = OutputFolder(path.parent / "out", "stats", "0123456789ab")
-    return execute_corpus(task, execution, folder, CorpusOptions(resume=False), lambda note: None)
+    return execute_corpus(task, execution, folder, CorpusOptions(resume=False, workers=1), lambda note: None)
 
 
 def _alone(model: Any, plain: Any, path: Path, batch_tokens: int) -> Callable[[], None]:

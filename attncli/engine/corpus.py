@@ -20,6 +20,7 @@ from attncli.engine.ray_engine import check_ray, with_ray
 from attncli.engine.request import Request
 from attncli.engine.shards import Engine, ShardTask, compute_shard, run_info_of
 from attncli.engine.worker import PACKAGES, set_threads
+from attncli.engine.worker_count import default_workers
 from attncli.errors import UsageError
 from attncli.inputs.corpus import Corpus
 from attncli.inputs.shards import Shard
@@ -125,8 +126,13 @@ def execute_corpus(
     missing = _missing(task, files, tell)
     if options.engine == "ray":
         return run_corpus(task, files, execution, with_ray(options), missing)
-    if options.workers > 1:
-        return run_corpus(task, files, execution, with_workers(options.workers, options.threads), missing)
+    workers, note = options.workers, ""
+    if workers is None:
+        workers, note = default_workers(task.arguments, len(missing), options.threads)
+    if note:
+        tell(note)
+    if workers > 1:
+        return run_corpus(task, files, execution, with_workers(workers, options.threads), missing)
     threads = set_threads(options.threads)
     try:
         return run_corpus(task, files, execution, in_this_process(lambda: execution.runner), missing)

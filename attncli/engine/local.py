@@ -36,13 +36,14 @@ def with_workers(workers: int, threads: int = 1) -> Engine:
     return compute
 
 
-def check_workers(workers: int, threads: int, device: str) -> None:
+def check_workers(workers: int | None, threads: int, device: str) -> None:
     """Raise UsageError if there are fewer than 1 worker or thread, or more workers than GPUs that they would use."""
+    workers = 1 if workers is None else workers
     for name, value in (("workers", workers), ("threads", threads)):
         if value < 1:
             raise UsageError(f"expected --{name} from 1 up, got {value}")
     if workers > 1 and device not in ("cpu", "mps"):
-        gpus = _gpus()
+        gpus = gpu_count()
         if gpus and device.startswith("cuda:"):
             raise UsageError(f"--device {device} is one GPU, but each worker needs its own: leave out --workers")
         if 0 < gpus < workers:
@@ -52,7 +53,8 @@ def check_workers(workers: int, threads: int, device: str) -> None:
             )
 
 
-def _gpus() -> int:
+def gpu_count() -> int:
+    """Return how many GPUs of NVIDIA torch finds."""
     # imported here: the help of the command line needs no torch
     import torch
 
@@ -91,7 +93,7 @@ class _Pool:
     def compute(self, shards: Sequence[Shard]) -> Iterator[tuple[int, bytes]]:
         """Yield the index and the bytes of each shard when it is complete."""
         self._waiting.extend(shards)
-        on_gpus = self._size > 1 and self._task.arguments.get("device") in ("auto", "cuda") and _gpus() > 1
+        on_gpus = self._size > 1 and self._task.arguments.get("device") in ("auto", "cuda") and gpu_count() > 1
         for number in range(self._size):
             self._start(number if on_gpus else None)
         left = len(shards)

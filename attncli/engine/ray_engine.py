@@ -33,7 +33,7 @@ def with_ray(options: CorpusOptions) -> Engine:
     def compute(task: ShardTask, shards: Sequence[Shard], advance: Advance) -> Iterator[tuple[int, bytes]]:
         if not shards:
             return
-        size = min(options.workers, len(shards))
+        size = min(options.workers or 1, len(shards))
         with connected(address, size * options.threads) as ray:
             gpus = _gpus_of_worker(options.gpus_per_worker, str(task.arguments["device"]), _total(ray, "GPU"))
             if address is None:

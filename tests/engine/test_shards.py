@@ -294,7 +294,7 @@ def test_a_worker_that_dies_again_and_again_stops_the_run(file: Path) -> None:
 
 
 def test_workers_need_gpus_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_gpus", lambda: 1)
+    monkeypatch.setattr(local, "gpu_count", lambda: 1)
     local.check_workers(2, 1, "cpu")
     local.check_workers(1, 1, "auto")
     with pytest.raises(UsageError, match="there is 1 GPU: give --workers 1, or --device cpu"):
