@@ -1,6 +1,11 @@
 """One layer reduced to sums while its blocks stream: over keys for every row, over rows for every key."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
+from copy import copy
+from itertools import chain
+from typing import Any
 
 import torch
 
@@ -40,6 +45,38 @@ class LayerSums:
         self._strip_visibility = rows.visibility
         self._waiting: list[tuple[Positions, Heads, Tensor, Tensor]] = []
 
+    @classmethod
+    def joined(cls, layers: Sequence[LayerSums]) -> LayerSums:
+        """Return several layers (see `joins`) as one, in which each text occurs once for each layer."""
+        if len(layers) == 1:
+            return layers[0]
+        whole = copy(layers[0])
+        whole.texts, whole.query_lengths, whole.key_lengths = (
+            tuple(chain.from_iterable(getattr(layer, name) for layer in layers))
+            for name in ("texts", "query_lengths", "key_lengths")
+        )
+        whole._sums = {name: torch.cat([layer._sums[name] for layer in layers]) for name in whole._sums}
+        return whole
+
+    def joins(self, other: LayerSums) -> bool:
+        """Return whether another layer has the same texts and heads: metrics can then be computed of both at once."""
+        return self._form == other._form
+
+    @property
+    def _form(self) -> tuple[Any, ...]:
+        tensors = {name: (tensor.shape, tensor.dtype, tensor.device) for name, tensor in self._sums.items()}
+        return self.kind, self.texts, tuple(self._head_index), tensors
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the sums."""
+        return self._sums["rows"].device
+
+    @property
+    def rows(self) -> int:
+        """The number of rows of all heads and texts."""
+        return len(self.texts) * len(self._head_index) * max(self.query_lengths)
+
     @property
     def heads(self) -> tuple[int, ...]:
         return tuple(sorted(self._head_index))
@@ -71,7 +108,7 @@ class LayerSums:
         if mask_heads is not None or 0 in indices:  # a mask shared by all heads is counted with the first head
             self._add_keys("visible rows", keys, mask_heads, visibility.visible_rows)
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """Store all waiting values at once: between blocks their targets would have left the caches each time."""
         self._close_strip()
         for rows, heads, values, near in self._waiting:
@@ -91,7 +128,7 @@ class LayerSums:
 
     def row_values(self, metrics: Sequence[Metric]) -> Iterator[Tensor]:
         """Yield the values of one row metric after the other: [batch, head, row] float64, NaN where undefined."""
-        self._close()
+        self.close()
         count, *of_visibility = self._in_order("visibility").unbind(2)
         factor, *of_rows = self._in_order("rows").unbind(2)
         needed, computed = of_rows[: len(self._needs)], of_rows[len(self._needs) :]
@@ -108,7 +145,7 @@ class LayerSums:
 
     def columns(self) -> Columns:
         """Return the sums over rows, with heads in order."""
-        self._close()
+        self.close()
         weights, visible = (self._in_order(name) for name in ("near", "near visible"))
         return Columns(
             kind=self.kind,

@@ -12,8 +12,11 @@ from attncli.data.modes import Modes
 from attncli.data.part_states import PartState
 from attncli.data.surfaces import token_columns
 from attncli.stream.layer_sums import LayerSums, column_values
-from attncli.stream.protocol import LayerKey, pop_layer, selected
+from attncli.stream.protocol import LayerKey, pop_layer, selected, without_autocast
 from attncli.stream.sums import Coords, HeadsKey, HeadTable, OverTexts
+
+_WAITING_ROWS = 1 << 17
+"""Rows of heads and texts whose sums are kept for several layers: some 20 MB."""
 
 
 class Measure:
@@ -45,9 +48,10 @@ class Measure:
         self._category_columns = [index for index, metric in enumerate(self._head_metrics) if metric.category]
         self._heads = heads
         self._open: dict[LayerKey, LayerSums] = {}
+        self._waiting: list[tuple[int, LayerSums]] = []
         self._table, self._categories = HeadTable(by_rows=by_tokens), HeadTable(Modes, by_rows=by_tokens)
         self._per_query, self._per_text, self._by_tokens = per_query, per_text, by_tokens
-        self._texts: dict[int, dict[HeadsKey, tuple[Array, int]]] = {}
+        self._kept_texts: dict[int, dict[HeadsKey, tuple[Array, int]]] = {}
         self._query_table, self._key_table = _TokenTable("query"), _TokenTable("key")
 
     def add(self, rows: Rows) -> None:
@@ -61,10 +65,16 @@ class Measure:
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         for _, sums in pop_layer(self._open, kind, layer):
-            self._finish(layer, sums)
+            sums.close()
+            if self._waiting and not self._waiting[-1][1].joins(sums):
+                self._finish()
+            self._waiting.append((layer, sums))
+            if sum(waiting.rows for _, waiting in self._waiting) > _WAITING_ROWS:
+                self._finish()
 
     def result(self, inputs: Sequence[Input]) -> Statistics:
         """Return the measures; `inputs` are the texts that were streamed."""
+        self._finish()
         several = self._table.several_texts
         return Statistics(
             heads=self._averages(self._table, self._categories),
@@ -77,10 +87,12 @@ class Measure:
 
     def state(self) -> PartState:
         """Return the sums over texts, without values of single texts, queries and keys."""
+        self._finish()
         return {"amounts": self._table.state(), "categories": self._categories.state()}
 
     def absorb(self, state: PartState) -> None:
         """Add the texts of a state of another sink with the same metrics."""
+        self._finish()
         self._table.absorb(state["amounts"])
         self._categories.absorb(state["categories"])
 
@@ -91,6 +103,12 @@ class Measure:
     def shares_over(self, texts: Iterable[int]) -> dict[str, Scores]:
         """Return the share of some texts that have the most frequent category; needs `per_text`."""
         return self._scores(self._tables_over(texts)[1], "share")
+
+    @property
+    def _texts(self) -> dict[int, dict[HeadsKey, tuple[Array, int]]]:
+        """The values of single texts by text and heads, [head, metric], and their numbers of query tokens."""
+        self._finish()
+        return self._kept_texts
 
     def _tables_over(self, texts: Iterable[int]) -> tuple[HeadTable, HeadTable]:
         tables = HeadTable(), HeadTable(Modes)
@@ -106,7 +124,16 @@ class Measure:
             for heads, (values, _) in of_text.items():
                 yield text, heads, values[:, column]
 
-    def _finish(self, layer: int, sums: LayerSums) -> None:
+    def _finish(self) -> None:
+        """Compute the metrics of the layers that wait: of all at once, as calls of torch cost time for each layer."""
+        if not self._waiting:
+            return
+        layers, sums = tuple(layer for layer, _ in self._waiting), LayerSums.joined([sums for _, sums in self._waiting])
+        self._waiting.clear()
+        with torch.inference_mode(), without_autocast(sums.device):  # as in the pass, which may be over
+            self._finish_layers(layers, sums)
+
+    def _finish_layers(self, layers: Sequence[int], sums: LayerSums) -> None:
         columns, row_values = sums.columns(), []
         by_name, rows = {}, {}
         for metric, values in zip(self._row_metrics, sums.row_values(self._row_metrics), strict=True):
@@ -118,18 +145,36 @@ class Measure:
             by_name[metric.name] = values
             rows[metric.name] = columns.rows.expand(values.shape)
         shape = columns.mass.shape[:2]
-        head_values = self._stacked(by_name, shape)
-        row_counts = self._stacked(rows, shape) if self._by_tokens else None
-        heads = sums.kind, layer, sums.heads
-        self._add_values((self._table, self._categories), heads, head_values, sum(sums.query_lengths), row_counts)
-        if self._per_text:
-            for text, values_of_text, queries in zip(sums.texts, head_values, sums.query_lengths, strict=True):
-                self._texts.setdefault(text, {})[heads] = values_of_text, queries
-        if row_values:
-            self._query_table.add(heads, sums.texts, sums.query_lengths, torch.stack(row_values, dim=-1))
-        if self._per_query and self._key_metrics:
-            key_values = torch.stack(list(column_values(columns, self._key_metrics)), dim=-1)
-            self._key_table.add(heads, sums.texts, sums.key_lengths, key_values)
+        counts = self._stacked(rows, shape) if self._by_tokens else None
+        self._add_layers(layers, sums, self._stacked(by_name, shape), counts)
+        keys = self._key_metrics if self._per_query else []
+        self._add_tokens(layers, sums, row_values, list(column_values(columns, keys)))
+
+    def _add_layers(self, layers: Sequence[int], sums: LayerSums, values: Array, counts: Array | None) -> None:
+        """Add the values of several layers, and the rows behind them: [layer and text, head, metric]."""
+        texts, step = sums.texts, len(sums.texts) // len(layers)
+        for number, layer in enumerate(layers):
+            part, heads = slice(number * step, (number + 1) * step), (sums.kind, layer, sums.heads)
+            queries, of_layer = sums.query_lengths[part], values[part]
+            rows = None if counts is None else counts[part]
+            self._add_values((self._table, self._categories), heads, of_layer, sum(queries), rows)
+            if self._per_text:
+                for text, values_of_text, of_text in zip(texts[part], of_layer, queries, strict=True):
+                    self._kept_texts.setdefault(text, {})[heads] = values_of_text, of_text
+
+    def _add_tokens(
+        self,
+        layers: Sequence[int],
+        sums: LayerSums,
+        row_values: Sequence[torch.Tensor],
+        key_values: Sequence[torch.Tensor],
+    ) -> None:
+        """Keep the values of every query and key, one tensor for each metric, if there are any."""
+        sides = (self._query_table, sums.query_lengths, row_values), (self._key_table, sums.key_lengths, key_values)
+        for table, lengths, values in sides:
+            parts = torch.stack(list(values), dim=-1).chunk(len(layers)) if values else ()
+            for layer, part in zip(layers, parts, strict=bool(values)):
+                table.add((sums.kind, layer, sums.heads), sums.texts[: len(part)], lengths[: len(part)], part)
 
     def _stacked(self, by_name: Mapping[str, torch.Tensor], shape: Sequence[int]) -> Array:
         """Return the numbers of all metrics of heads as one array [text, head, metric]."""
