@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 import torch
@@ -50,7 +50,7 @@ class AttentionCall:
 
         The first five parameters of every attention function are module, query, key, value and mask, under any name.
         """
-        bound = inspect.signature(function).bind(*args, **kwargs).arguments
+        bound = _signature(function).bind(*args, **kwargs).arguments
         module, query, key, value, mask = [bound.pop(name) for name in list(bound)[:5]]
         options = {**bound.pop("kwargs", {}), **bound}
         scale = options.get("scaling")
@@ -135,6 +135,11 @@ class AttentionCall:
             query, key = (torch.arange(part.start, part.stop, device=self.key.device) for part in (rows, keys))
             parts.append((key <= query[:, None])[None, None])
         return reduce(torch.logical_and, parts) if parts else None
+
+
+@lru_cache(maxsize=16)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
 
 
 def mask_part(mask: Tensor, rows: slice, keys: slice) -> Tensor:

@@ -54,6 +54,12 @@ class Scratch:
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
         self._views: dict[tuple[tuple[str, torch.dtype, torch.device], tuple[int, ...]], Tensor] = {}
+        self._strips: dict[tuple[int, int], Strip] = {}
+
+    def whole_strip(self, queries: int, keys: int) -> Strip:
+        """Return the strip of all rows of a short call without a mask, which layers share with all computed from it."""
+        every = slice(0, keys)
+        return self._strips.setdefault((queries, keys), Strip(slice(0, queries), every, None, every))
 
     def borrow(self, name: str, like: Tensor, *shape: int, cells: int = 0) -> Tensor:
         """Return an uninitialised tensor of this shape, valid until the same name is borrowed again.
@@ -83,7 +89,7 @@ def attend(call: AttentionCall, visit: Callable[[Block], None], scratch: Scratch
     scratch = scratch or Scratch()
     # copied once: models pass views into wider matrices, which are slow to read in every block
     columns, value = call.key.transpose(2, 3).contiguous(), call.value.contiguous()
-    for strip in _strips(call):
+    for strip in _strips(call, scratch):
         query = call.query[:, :, strip.rows] * call.scale
         strip_columns, strip_value = columns[..., strip.keys], value[:, :, strip.keys]
         for part in _head_parts(call, strip):
@@ -110,7 +116,7 @@ def _cells_per_block(device: torch.device) -> int:
     return CELLS.get(device.type, CELLS["cpu"])
 
 
-def _strips(call: AttentionCall) -> Iterator[Strip]:
+def _strips(call: AttentionCall, scratch: Scratch) -> Iterator[Strip]:
     """Yield the rows of a call, strip by strip, each with the keys that its rows need."""
     _, _, queries, keys = call.shape
     step, all_keys = rows_per_block(keys), slice(0, keys)
@@ -120,7 +126,7 @@ def _strips(call: AttentionCall) -> Iterator[Strip]:
     for rows in slices(queries, step):
         visible = call.visible(rows, all_keys)
         if visible is None:
-            yield Strip(rows, all_keys, None, all_keys)
+            yield scratch.whole_strip(queries, keys) if queries <= step else Strip(rows, all_keys, None, all_keys)
         else:
             bounds = visible_bounds(visible, rows).tolist()
             yield Strip.from_bounds(rows, visible[..., slice(*bounds[:2])], bounds)
