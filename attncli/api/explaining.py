@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Unpack
+from typing import Unpack, overload
 
 from attncli.api.run import NamedSpans
 from attncli.arguments import check_fields, checks_arguments
@@ -18,6 +18,7 @@ from attncli.inputs.corpus import Corpus
 from attncli.inputs.partitions import as_spans
 from attncli.inputs.rationales import RationaleSpan, as_rationales
 from attncli.inputs.texts import Texts, parse_texts
+from attncli.studies.attribute.corpus_result import CorpusAttribution
 from attncli.studies.attribute.options import AttributeOptions, AttributionName, BaselineName, ScoreName
 from attncli.studies.attribute.result import Attribution
 from attncli.studies.attribute.study import AttributeStudy
@@ -91,6 +92,7 @@ class ExplainingRunner(Runner):
         study = KnockoutStudy(options, _spans_unless_divided(spans, divide))
         return self.study(study, text, pair=pair, target=target, **run_options)
 
+    @overload
     def attribute(
         self,
         text: str | Text,
@@ -108,9 +110,49 @@ class ExplainingRunner(Runner):
         pair: str | None = None,
         target: str | None = None,
         **run_options: Unpack[RunOptions],
-    ) -> Attribution:
+    ) -> Attribution: ...
+
+    @overload
+    def attribute(
+        self,
+        text: Corpus,
+        method: AttributionName | Sequence[AttributionName] = "integrated-gradients",
+        explain: str = "next",
+        *,
+        score: ScoreName = "ln-probability",
+        baseline: BaselineName = "auto",
+        steps: int = INTEGRATION_STEPS,
+        allow_delta: bool = False,
+        samples: int = SHAPLEY_SAMPLES,
+        seed: int = 0,
+        divide: str | None = None,
+        spans: NamedSpans | None = None,
+        pair: str | None = None,
+        target: str | None = None,
+        **run_options: Unpack[RunOptions],
+    ) -> CorpusAttribution: ...
+
+    def attribute(
+        self,
+        text: str | Text | Corpus,
+        method: AttributionName | Sequence[AttributionName] = "integrated-gradients",
+        explain: str = "next",
+        *,
+        score: ScoreName = "ln-probability",
+        baseline: BaselineName = "auto",
+        steps: int = INTEGRATION_STEPS,
+        allow_delta: bool = False,
+        samples: int = SHAPLEY_SAMPLES,
+        seed: int = 0,
+        divide: str | None = None,
+        spans: NamedSpans | None = None,
+        pair: str | None = None,
+        target: str | None = None,
+        **run_options: Unpack[RunOptions],
+    ) -> Attribution | CorpusAttribution:
         """Return how much each token, word or segment counts for a prediction, by one or several methods.
 
+        text         one text; or `attncli.corpus("corpus/*.parquet")`: the result is then a `CorpusAttribution`
         method       integrated-gradients, input-x-gradient, gradient-norm, occlusion, shapley, attention,
                      attention-x-gradient, rollout or value-norm-rollout; several give their values on one scale
         explain      next, word:W, answer:TEXT, generated, mask:N, label:NAME, labels or similarity:TEXT and others, as
@@ -136,7 +178,7 @@ class ExplainingRunner(Runner):
 
     def faithfulness(
         self,
-        text: Texts,
+        text: Texts | Corpus,
         method: AttributionName | Sequence[AttributionName] = (
             "input-x-gradient",
             "occlusion",

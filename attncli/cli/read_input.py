@@ -24,20 +24,25 @@ _ONLY_WITH = {
 _NEVER_WITH = {"file": ("pair", "target"), "dataset": ("pair", "target"), "chat": ("pair",)}
 
 
-def read_input(options: InputOptions) -> list[Text]:
-    """Return the texts; raise UsageError if there are none, or if ways to give them exclude each other."""
+def read_input(options: InputOptions, read: Corpus | None = None) -> list[Text]:
+    """Return the texts; raise UsageError if there are none, or if ways to give them exclude each other.
+
+    read  the corpus that the options name, or that of their plain file, if it has been read already
+    """
     from attncli.inputs.texts import one_text_note, parse_texts, read_chat, read_texts, read_whole_text
 
-    corpus = corpus_of(options)
+    corpus = corpus_of(options) if read is None else read
+    notes: list[str] = []
     if corpus is not None:
         texts = corpus.texts()
-        for note in (*corpus.notes, *corpus.survey().notes):
-            print_note(note)
-        return texts
-    if options.file is not None:
+        notes += (*corpus.notes, *corpus.survey().notes)
+    elif options.file is not None:
         texts = parse_texts(list(read_texts(options.file, options.column)))
-        if note := one_text_note(options.file, texts):
-            print_note(note)
+    if options.file is not None and is_plain(options):
+        notes += filter(None, [one_text_note(options.file, texts)])
+    for note in notes:
+        print_note(note)
+    if corpus is not None or options.file is not None:
         return texts
     if options.text_file is not None:
         return parse_texts(read_whole_text(options.text_file), options.pair, options.target)
@@ -57,11 +62,16 @@ def corpus_of(options: InputOptions) -> Corpus | None:
     if options.dataset is not None:
         arguments = options.column, options.on_error, options.streaming
         return Corpus.of_dataset(options.dataset, options.split, *arguments)
-    if options.file is None or (options.on_error == "stop" and not is_corpus(options.file)):
+    if options.file is None or is_plain(options):
         return None
     if options.file == "-":
         raise UsageError("--on-error goes with files, not with stdin: save the texts as a file first")
     return Corpus.of_files(options.file, options.column, options.on_error)
+
+
+def is_plain(options: InputOptions) -> bool:
+    """Return whether the texts are those of one file that is read as a whole, or of stdin."""
+    return options.file is not None and options.on_error == "stop" and not is_corpus(options.file)
 
 
 def _check_sources(options: InputOptions) -> None:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from attncli.cli.console import CommandConsole, command_console, print_note
 from attncli.cli.edit_arguments import edit_arguments
-from attncli.cli.large_corpus import large_corpus
+from attncli.cli.large_corpus import shared_texts, texts_or_corpus
 from attncli.cli.own_module import module_run
 from attncli.cli.pictures import style_of
-from attncli.cli.read_input import read_input
 from attncli.corpus_options import ONE_PROCESS, CorpusOptions
 from attncli.edit_options import EditedModelOptions, edit_lines
 from attncli.engine.checks import check_choice
-from attncli.engine.report import Drawing, Report, Table, with_key_value_heads
+from attncli.engine.report import Drawing, Formats, Report, Table, with_key_value_heads
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
 from attncli.module_options import ModuleOptions
@@ -42,8 +41,10 @@ if TYPE_CHECKING:
     from attncli.data import Text
     from attncli.engine.collected import Collected
     from attncli.engine.invocation import Invocation
+    from attncli.engine.progress import Track
     from attncli.engine.publish import Published
     from attncli.engine.request import Request, RunOptions
+    from attncli.inputs.corpus import Corpus
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,10 @@ def run_study(
         formats = allowed.choose(named)
         pictures = pictures or PictureOptions()
         style = style_of(pictures) if allowed.draws else None
-        invocation = invocation_of(study, common, formats, texts if study.reads else (), console.track, corpus)
+        invocation = invocation_of(study, common, formats, console.track, texts if study.reads else (), corpus)
+        if invocation.corpus is not None and study.formats_of_corpus is not None:
+            allowed = study.formats_of_corpus
+            _check_formats_of_corpus(study, allowed, named)
         if allowed.draws < study.formats.draws:
             invocation = replace(invocation, options={**invocation.options, "pictures": False})
         if style is not None:
@@ -161,15 +165,15 @@ def invocation_of(
     study: Study[Any],
     common: CommonOptions,
     formats: tuple[str, ...],
+    track: Track,
     texts: Sequence[Text] | None = None,
-    track: Any = None,
     corpus_options: CorpusOptions = ONE_PROCESS,
 ) -> Invocation:
     """Return the invocation of a study, checked as far as that is possible without a model.
 
     formats  file formats that are written
+    track    shows how far a corpus is read
     texts    the texts if they need not be read; empty for a study that reads none
-    track    shows how far a corpus is read; None: such texts are read at once
     Raise UsageError if options exclude each other or a text is wrong.
     """
     from attncli.engine.collected import Collected
@@ -204,15 +208,17 @@ def invocation_of(
     predicts = isinstance(study.options, StudyOptions) and study.options.predicts_tokens
     reads_head = isinstance(study.options, StudyOptions) and study.options.reads_head
     source = load_arguments(model, model_head, common.texts.generate > 0 or predicts, reads_head)
-    if texts is None and shared is None and study.sharded and track is not None:
-        corpus = large_corpus(common.texts, track, needs_texts(study, request, output.save_maps))
-        if corpus is not None:
-            return Invocation(study.command, source, request, **more, corpus=corpus, corpus_options=corpus_options)
+    corpus: Corpus | None = None
     if texts is None:
-        texts = read_input(common.texts) if shared is None else shared.texts
+        needed = needs_texts(study, request, output.save_maps)
+        if shared is None:
+            texts, corpus = texts_or_corpus(common.texts, study, needed, track)
+        else:
+            texts, corpus = shared_texts(shared, common.texts, study, needed)
     elif shared is not None:
         # the pass that the steps of a file share has read other texts
         shared = replace(shared, run=None)
+    more |= {"corpus": corpus, "corpus_options": corpus_options}
     return Invocation(study.command, source, request, tuple(texts), shared=shared, **more)
 
 
@@ -254,6 +260,13 @@ def request_of(common: CommonOptions, run_options: RunOptions) -> Request:
         "capture": common.model.capture,
     }
     return Request.of({**options, **run_options})  # type: ignore[typeddict-item]
+
+
+def _check_formats_of_corpus(study: Study[Any], allowed: Formats, named: list[str] | None) -> None:
+    """Raise UsageError if a format is named that shows one text, but a corpus is read."""
+    for name in split_names(named) or ():
+        if name not in allowed.allowed:
+            raise UsageError(f"{study.command} writes only tables of several texts: leave out --format {name}")
 
 
 def split_names(values: list[str] | None) -> list[str] | None:

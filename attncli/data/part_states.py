@@ -25,6 +25,35 @@ def widened(values: Array, size: int, index: Sequence[int]) -> Array:
     return wide
 
 
+def table_state(table: Mapping[str, Array]) -> PartState:
+    """Return the columns of a table as a state; of texts that repeat, each is kept once.
+
+    >>> table_of_state(table_state({"name": np.array(["a", "b", "a"], object), "value": np.array([0.5, 1.0, 2.0])}))
+    {'name': array(['a', 'b', 'a'], dtype=object), 'value': array([0.5, 1. , 2. ])}
+    """
+    columns: dict[str, Any] = {}
+    for name, column in table.items():
+        if column.dtype != object:
+            columns[name] = column
+            continue
+        numbers: dict[Any, int] = {}
+        codes = [numbers.setdefault(value, len(numbers)) for value in column.tolist()]
+        columns[name] = {"values": list(numbers), "codes": np.array(codes, np.int32)}
+    return columns
+
+
+def table_of_state(state: PartState) -> dict[str, Array]:
+    """Return the columns of a table from its state."""
+
+    def decoded(column: Any) -> Array:
+        if not isinstance(column, Mapping):
+            return np.asarray(column)
+        texts: Array = np.array(column["values"], object)[column["codes"]]
+        return texts
+
+    return {name: decoded(column) for name, column in state.items()}
+
+
 def repeated_state(state: Any, times: int) -> Any:
     """Return the state of the same texts read several times: counts and sums are multiplied, means stay.
 

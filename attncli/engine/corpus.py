@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from attncli.corpus_options import CorpusOptions
 from attncli.data import Text
 from attncli.data.corpus_counts import CorpusCounts
+from attncli.data.described import counted
+from attncli.data.part_states import PartState
 from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution
 from attncli.engine.local import check_workers, with_workers
@@ -68,7 +70,7 @@ def check_in_parts(study: Study[Any], corpus: Corpus, request: Request, save_map
     if option := needs_texts(study, request, save_maps):
         raise UsageError(
             f"{option} needs all texts at once, and a corpus of {corpus.survey().texts:,} texts is read in parts: "
-            f"leave it out, or give at most {CORPUS_TEXTS:,} texts"
+            f"leave it out, or give at most {counted(study.corpus_from, 'text')}"
         )
 
 
@@ -172,9 +174,19 @@ def run_corpus(
     info, counts = run_info_of(headers), _counts(task, headers)
     info = replace(info, input_sha256=counts.sha256, notes=(*info.notes, *counts.notes))
     execution.texts = tuple(Text(record.text) for record in task.corpus.read(task.survey.shards[0])[:1])
-    states = (content.state for content in _in_order(task, contents) if content.header["texts"])
-    run, result = task.study.merge(states, Collected(info, (), corpus=counts), execution)
+    run, result = task.study.merge(_States(task, contents), Collected(info, (), corpus=counts), execution)
     return execution.finish(run), result
+
+
+@dataclass(frozen=True)
+class _States:
+    """The states of all shards that have texts; they are read each time that they are needed."""
+
+    task: ShardTask
+    contents: ShardFiles | ShardMemory
+
+    def __iter__(self) -> Iterator[PartState]:
+        return (content.state for content in _in_order(self.task, self.contents) if content.header["texts"])
 
 
 def _in_order(task: ShardTask, contents: ShardFiles | ShardMemory) -> Iterator[ShardContent]:

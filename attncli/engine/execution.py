@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,7 +13,7 @@ from attncli.data.part_states import PartState
 from attncli.engine.collected import Collected
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
-from attncli.errors import UsageError
+from attncli.errors import AttnError, ModelError, UsageError
 from attncli.store.partial import PartialResults
 
 if TYPE_CHECKING:  # a study of a saved run needs no torch
@@ -94,6 +94,9 @@ class Execution:
     draws       whether the result is drawn, so that example maps are worth a forward pass
     edges_file  opens the consumer of the strongest edges; without one they stay in the run
     first       number of the first text
+    numbers     numbers of the texts, where those between are left out; else they count from `first`
+    leave_out   receives the error of a text of a corpus that cannot be analysed, and its position: it raises an error,
+                unless such texts are left out; None without a corpus
     partial     keeps results as they come, so that the same command continues after an interruption
     """
 
@@ -109,6 +112,8 @@ class Execution:
     finish: Callable[[Collected], Collected] = unchanged
     edges_file: Callable[[], AbstractContextManager[EdgesConsumer | None]] = nullcontext
     first: int = 0
+    numbers: Sequence[int] = ()
+    leave_out: Callable[[AttnError, int], None] | None = None
     partial: PartialResults = field(default_factory=PartialResults)
 
     @cached_property
@@ -126,6 +131,24 @@ class Execution:
     def given_texts(self) -> list[Text]:
         """The texts as the user gave them, or those of the saved run."""
         return [text.text for text in self.existing.inputs] if self.existing else list(self.texts)
+
+    @property
+    def text_numbers(self) -> Sequence[int]:
+        """The number of each text."""
+        return self.numbers or range(self.first, self.first + len(self.texts))
+
+    @contextmanager
+    def errors_named(self, position: int) -> Iterator[None]:
+        """Name the text at a position in errors inside the `with` block, if there are several; see `leave_out`."""
+        try:
+            yield
+        except (UsageError, ModelError) as error:
+            if self.leave_out is not None:
+                self.leave_out(error, position)
+            elif len(self.texts) == 1:
+                raise
+            else:
+                raise type(error)(f"text {position}: {error}") from error
 
     @property
     def keeps_all_maps(self) -> bool:

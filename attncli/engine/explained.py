@@ -140,9 +140,14 @@ def prepare_explained(
 
 
 def prepare_each_explained(
-    runner: Runner, texts: Sequence[Text], request: Request, wanted: ExplainRequest, track: Track = untracked
+    runner: Runner,
+    texts: Sequence[Text],
+    request: Request,
+    wanted: ExplainRequest,
+    track: Track = untracked,
+    first: int = 0,
 ) -> list[Pass]:
-    """Return a pass for each text, as `prepare_explained` does; all texts are checked before the first is returned."""
+    """Return a pass for each text, numbered from `first`, as `prepare_explained` does; all texts are checked before."""
     loaded = runner.loaded
     has_answer = wanted.form == "answer" and task_of(loaded) != "classification"
     is_target = has_answer and loaded.is_encoder_decoder
@@ -152,7 +157,7 @@ def prepare_each_explained(
         raise ModelError(f"{type(loaded.model).__name__} continues no text, so it has no answer: use --explain word:W")
     read = [replace(text, target=wanted.value) for text in texts] if is_target else read_texts(loaded, texts, wanted)
     alone = replace(request, batch_tokens=1)
-    prepared = runner.prepare(read, alone, track, in_order=True, open_turn=not is_target)
+    prepared = runner.prepare(read, alone, track, in_order=True, open_turn=not is_target, first=first)
     appends = has_answer and not is_target
     batches = [with_answer(loaded, batch, wanted.value) if appends else batch for batch in prepared.batches]
     if wanted.form == SIMILARITY:

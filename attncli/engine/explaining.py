@@ -50,7 +50,8 @@ class ExplainingStudy(SegmentedStudy[ResultT]):
     def spans_of_text(self, execution: Execution) -> Spans | None:
         """Return the spans of the segments of the one text; None without. Raise UsageError for several texts."""
         if len(execution.texts) != 1:
-            raise UsageError(f"{self.command} explains one text, got {len(execution.texts)} texts: give one text")
+            given = f"{self.command} explains one text, got {len(execution.texts)} texts"
+            raise UsageError(f"{given}: give one text{', or a file of texts' if self.sharded else ''}")
         return None if self.spans is None else self.spans[0]
 
     def spans_of_texts(self, execution: Execution) -> tuple[Spans, ...] | None:

@@ -140,5 +140,6 @@ def execute(
     execution.request = replace(execution.request, any_axes=study.any_axes)
     if corpus is None or isinstance(source, Collected):
         return study.run(execution)
-    task = ShardTask(study, execution.request, source, corpus)
+    arguments = source if invocation.shared is None else invocation.shared.arguments
+    task = ShardTask(study, execution.request, arguments, corpus)
     return execute_corpus(task, execution, folder, invocation.corpus_options, tell)

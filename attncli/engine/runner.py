@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from attncli import models
@@ -16,6 +16,7 @@ from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, untracked
 from attncli.engine.request import Request
 from attncli.errors import UsageError
+from attncli.inputs.corpus import Corpus
 from attncli.inputs.encode import encode
 from attncli.models import Loaded
 from attncli.vocabulary import CAPTURES
@@ -123,13 +124,25 @@ def with_edit_lines(runner: Runner, arguments: Mapping[str, Any]) -> Runner:
 class SharedPass:
     """A model, texts and one forward pass that the steps of a file share.
 
-    run  results with full maps; None if these do not fit into memory, then each step runs its own pass
+    texts      the texts; empty if these are so many that steps read the corpus by themselves
+    arguments  arguments that the model was loaded with
+    corpus     the corpus of the texts, if they are one
+    run        results with full maps; None if these do not fit into memory, then each step runs its own pass
     """
 
     runner: Runner
     texts: tuple[Text, ...]
     info: RunInfo
     run: Collected | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    corpus: Corpus | None = None
+
+
+def share_corpus(runner: Runner, corpus: Corpus, request: Request) -> SharedPass:
+    """Return what steps share that read a corpus by themselves: a model, and no pass."""
+    prepared = Pass.prepare(runner.loaded, runner.plan(request.capture), (), replace(request, any_axes=True))
+    info = replace(prepared.info_of(()), input_sha256=corpus.survey().digest)
+    return SharedPass(runner, (), info, corpus=corpus)
 
 
 def share_pass(runner: Runner, texts: Sequence[Text], request: Request, track: Track = untracked) -> SharedPass:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from attncli.data import RunInfo, Text
 from attncli.engine.execution import Execution
 from attncli.engine.progress import Advance
 from attncli.engine.request import Request
-from attncli.errors import TextError, UsageError
+from attncli.errors import AttnError, ModelError, TextError, UsageError
 from attncli.inputs.corpus import Corpus
 from attncli.inputs.shards import SHARD_TEXTS, Shard, Survey
 from attncli.store.shard_files import ShardContent
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # the main process may need no model
 
 _EXAMPLES = 3
 """Skipped records of a shard whose place is kept."""
+_COUNTED = ("reading", "removing")
+"""What passes over all texts of a shard are called."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class ShardProgress:
     @contextmanager
     def track(self, what: str, total: float, unit: str) -> Iterator[Advance]:
         """Count texts while something is read."""
-        yield lambda done: self._count(self._texts * done / max(total, 1)) if what == "reading" else None
+        yield lambda done: self._count(self._texts * done / max(total, 1)) if what in _COUNTED else None
 
     def finish(self) -> None:
         """Count all texts that were not counted."""
@@ -91,24 +94,42 @@ def compute_shard(task: ShardTask, shard: Shard, load: Callable[[], Runner], adv
 
     Raise UsageError that names the record if one cannot be read; with `--on-error skip` such records are left out.
     """
-    records, skipped, progress = task.corpus.read(shard), list[str](), ShardProgress(advance, shard.texts)
+    records, progress = list(enumerate(task.corpus.read(shard), shard.first)), ShardProgress(advance, shard.texts)
+    skipped, left_out = list[str](), list[str]()
+
+    def leave_out(error: AttnError, position: int) -> None:
+        where = records[position][1].where
+        if task.corpus.on_error != "skip" or not isinstance(error, UsageError):
+            kind = ModelError if isinstance(error, ModelError) else UsageError
+            raise kind(f"{where}: {error}") from error
+        left_out.append(f"{where}: {error}")
+
     while records:
-        texts = tuple(Text(record.text) for record in records)
-        execution = Execution(task.request, texts, load=load, track=progress.track, first=shard.first)
+        numbers, texts = [number for number, _ in records], tuple(Text(record.text) for _, record in records)
+        execution = Execution(
+            task.request,
+            texts,
+            load=load,
+            track=progress.track,
+            first=shard.first,
+            numbers=numbers,
+            leave_out=leave_out,
+        )
         try:
             run, state = task.study.shard(execution)
             break
         except TextError as error:
             if not 0 <= error.index - shard.first < len(records):
                 raise
-            if task.corpus.on_error != "skip":
-                raise UsageError(f"{records[error.index - shard.first].where}: {error}") from error
             refused = {one.index - shard.first: one for one in (error, *error.others)}
-            skipped += [f"{records[index].where}: {one}" for index, one in refused.items()]
+            if task.corpus.on_error != "skip":
+                leave_out(error, error.index - shard.first)
+            skipped += [f"{records[index][1].where}: {one}" for index, one in refused.items()]
             records = [record for index, record in enumerate(records) if index not in refused]
     progress.finish()
-    header: dict[str, Any] = {"texts": len(records), "skipped": len(skipped), "examples": skipped[:_EXAMPLES]}
-    if not records:
+    texts_read, skipped = len(records) - len(left_out), skipped + left_out
+    header: dict[str, Any] = {"texts": texts_read, "skipped": len(skipped), "examples": skipped[:_EXAMPLES]}
+    if not texts_read:
         return ShardContent(header, {})
     tokens = sum(len(text.source) + len(text.target or ()) for text in run.inputs)
     return ShardContent({**header, "tokens": tokens, "run": plain(vars(run.info))}, state)
@@ -116,8 +137,9 @@ def compute_shard(task: ShardTask, shard: Shard, load: Callable[[], Runner], adv
 
 def run_info_of(headers: Iterable[Mapping[str, Any]]) -> RunInfo:
     """Return where the results of shards come from, with the notes of all shards; UsageError if all are empty."""
-    info, notes = None, dict[str, list[str]]()
+    info, notes, example = None, dict[str, list[str]](), ""
     for header in headers:
+        example = example or next(iter(header["examples"]), "")
         described = header.get("run")
         if described is None:
             continue
@@ -125,12 +147,12 @@ def run_info_of(headers: Iterable[Mapping[str, Any]]) -> RunInfo:
         for note in described["notes"]:
             notes.setdefault(_without_digits(note), []).append(note)
     if info is None:
-        raise UsageError("there is no text to read: all records of the corpus were skipped")
+        raise UsageError(f"there is no text to read: all records of the corpus were skipped; {example}")
     return replace(info, notes=tuple(map(_summed_up, notes.values())))
 
 
 def _without_digits(note: str) -> str:
-    return "".join("0" if character.isdigit() else character for character in note)
+    return re.sub(r"\d[\d,.]*", "0", note)
 
 
 def _summed_up(notes: Sequence[str]) -> str:

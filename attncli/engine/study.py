@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from attncli.engine.report import Formats, Report
 from attncli.options import SelectionOptions, typed
+from attncli.vocabulary import CORPUS_TEXTS
 
 if TYPE_CHECKING:  # the help of the command line needs no torch
     from rich.console import RenderableType
@@ -40,6 +41,8 @@ class Study(ABC, Generic[ResultT]):
     any_axes whether it takes layers whose rows or keys stand for several tokens or for none
     sharded  whether it can be computed of a corpus, shard by shard: it then has `shard` and `merge`
     shard_texts  number of texts of a shard: fewer if a text takes long, as an interruption loses a shard
+    corpus_from  number of texts that are read at once, if a file has no more: the texts of a larger one are a corpus
+    formats_of_corpus  which of the formats it writes of a corpus; None for all
     help     Markdown with a section `# NAME` for each page of `attncli explain`; our own studies have a file help.md
     """
 
@@ -53,6 +56,8 @@ class Study(ABC, Generic[ResultT]):
     any_axes: ClassVar[bool] = False
     sharded: ClassVar[bool] = False
     shard_texts: ClassVar[int] = 512
+    corpus_from: ClassVar[int] = CORPUS_TEXTS
+    formats_of_corpus: ClassVar[Formats | None] = None
     help: ClassVar[str] = ""
 
     @property
@@ -102,7 +107,8 @@ class Study(ABC, Generic[ResultT]):
     def merge(self, states: Iterable[PartState], run: Collected, execution: Execution) -> tuple[Collected, ResultT]:
         """Return the run of a corpus, which lists no texts, and the result, from the states of all its shards.
 
-        states     in the order of the shards; they are read one by one, so that few are in memory
+        states     in the order of the shards; they are read one by one, so that few are in memory, and as often as
+                   the result needs them until it is written
         execution  has the model and the first text
         """
         raise NotImplementedError(f"{self.name} reads no corpus")

@@ -17,7 +17,7 @@ from attncli.inputs.dataset_rows import DatasetRows
 from attncli.inputs.row_values import MissingColumnError, TextRow
 from attncli.inputs.shards import ERRORS_SHOWN, SHARD_TEXTS, Record, Shard, Start, Survey, TextsDigest, records_counted
 from attncli.inputs.text_rows import RowReader, reader_of
-from attncli.vocabulary import ON_ERRORS
+from attncli.vocabulary import CORPUS_TEXTS, ON_ERRORS
 
 
 def _ignore(value: object) -> None:
@@ -48,6 +48,7 @@ class Corpus:
     notes: tuple[str, ...] = ()
     _readers: dict[int, RowReader] = field(default_factory=dict, repr=False)
     _surveys: dict[int, Survey] = field(default_factory=dict, repr=False)
+    _few: list[Text] | None = field(default=None, repr=False)
 
     @classmethod
     def of_files(cls, path: str | Path, column: str | None = None, on_error: str = "stop") -> Corpus:
@@ -87,15 +88,25 @@ class Corpus:
         """Yield all records in order, one at a time; raise UsageError for one that is no text, unless it is skipped."""
         return self._records(Start())
 
-    def survey(self, size: int = SHARD_TEXTS, advance: Callable[[float], None] = _ignore) -> Survey:
-        """Read the corpus once without keeping it, and return what it holds; a second call returns the same.
+    def survey(self, size: int | None = None, advance: Callable[[float], None] = _ignore) -> Survey:
+        """Read the corpus once and return what it holds; a second call returns the same.
 
-        size     texts of a shard
+        Texts are not kept, unless there are so few that commands may read all of them at once: see `texts`.
+
+        size     texts of a shard; None where shards do not matter
         advance  is called with the number of files that were read since the last call
         Raise UsageError if it contains no text.
         """
+        if size is None:
+            size = next(iter(self._surveys), SHARD_TEXTS)
         if size not in self._surveys:
-            self._surveys[size] = self._survey(size, advance=advance)
+            few: list[Text] = []
+
+            def keep(text: str) -> None:
+                few.append(Text(text)) if len(few) <= CORPUS_TEXTS else None
+
+            self._surveys[size] = self._survey(size, advance=advance, keep=keep)
+            self._few = few if len(few) <= CORPUS_TEXTS else None
         return self._surveys[size]
 
     def shards(self, size: int = SHARD_TEXTS) -> tuple[Shard, ...]:
@@ -119,6 +130,8 @@ class Corpus:
 
     def texts(self) -> list[Text]:
         """Return all texts at once, for a corpus that fits into memory; raise UsageError if there is none."""
+        if self._few is not None:
+            return list(self._few)
         texts: list[Text] = []
         self._surveys[SHARD_TEXTS] = self._survey(SHARD_TEXTS, keep=lambda text: texts.append(Text(text)))
         return texts

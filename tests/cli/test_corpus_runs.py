@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import RunCli
 
-from attncli.cli import large_corpus
+from attncli.engine.study import Study
 
 TEXTS = [f"the cat sat on a mat {'and ran ' * (number % 3)}" for number in range(12)]
 FEW = ("-l", "0", "--metric", "entropy")
@@ -16,7 +16,7 @@ FEW = ("-l", "0", "--metric", "entropy")
 
 @pytest.fixture(autouse=True)
 def few_texts_are_a_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(large_corpus, "CORPUS_TEXTS", 10)
+    monkeypatch.setattr(Study, "corpus_from", 10)
 
 
 def document(folder: str | Path) -> dict[str, object]:

@@ -1,12 +1,15 @@
 """`attncli attribute`: how much each token counts for a prediction, by several methods."""
 
 from attncli.cli.run_study import CommonOptions, run_study
+from attncli.corpus_options import ONE_PROCESS, CorpusOptions
 from attncli.options import PictureOptions
 from attncli.studies.attribute.options import AttributeOptions
 from attncli.studies.attribute.study import AttributeStudy
 
 
-def attribute(common: CommonOptions, options: AttributeOptions, pictures: PictureOptions) -> None:
+def attribute(
+    common: CommonOptions, options: AttributeOptions, pictures: PictureOptions, corpus: CorpusOptions = ONE_PROCESS
+) -> None:
     """Compare how much each token counts for a prediction.
 
     Several methods side by side, each on the scale of its own sum: integrated-gradients (Sundararajan et al. 2017),
@@ -23,4 +26,4 @@ def attribute(common: CommonOptions, options: AttributeOptions, pictures: Pictur
 
     Example: attncli attribute --text "the cat sat on the [MASK] ." --method integrated-gradients,occlusion
     """
-    run_study(AttributeStudy(options), common, pictures)
+    run_study(AttributeStudy(options), common, pictures, corpus=corpus)

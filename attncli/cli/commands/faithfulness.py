@@ -1,12 +1,15 @@
 """`attncli faithfulness`: do methods name the tokens that predictions need?"""
 
 from attncli.cli.run_study import CommonOptions, run_study
+from attncli.corpus_options import ONE_PROCESS, CorpusOptions
 from attncli.options import PictureOptions
 from attncli.studies.faithfulness.options import FaithfulnessOptions
 from attncli.studies.faithfulness.study import FaithfulnessStudy
 
 
-def faithfulness(common: CommonOptions, options: FaithfulnessOptions, pictures: PictureOptions) -> None:
+def faithfulness(
+    common: CommonOptions, options: FaithfulnessOptions, pictures: PictureOptions, corpus: CorpusOptions = ONE_PROCESS
+) -> None:
     """Test whether methods name the tokens that a prediction needs.
 
     Removes the most important tokens of each text by each method of attncli attribute, always beside a random order
@@ -28,4 +31,4 @@ def faithfulness(common: CommonOptions, options: FaithfulnessOptions, pictures: 
 
     Example: attncli faithfulness --model demo:classifier --text "I saw a chosen cat and some soup."
     """
-    run_study(FaithfulnessStudy(options), common, pictures)
+    run_study(FaithfulnessStudy(options), common, pictures, corpus=corpus)

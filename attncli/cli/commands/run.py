@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from hashlib import sha256
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from attncli.cli.command_table import all_commands
 from attncli.cli.console import CommandConsole, command_console, each_note_once
+from attncli.cli.large_corpus import print_corpus_notes, read_corpus
 from attncli.cli.pictures import style_of
 from attncli.cli.read_input import read_input
 from attncli.cli.run_study import CommonOptions, load_arguments, request_of
+from attncli.corpus_options import CorpusOptions
 from attncli.edit_options import EditedModelOptions
 from attncli.errors import AttnError
 from attncli.options import (
@@ -27,11 +30,14 @@ from attncli.options import (
     SelectionOptions,
     changed,
 )
+from attncli.vocabulary import CORPUS_TEXTS
 
 if TYPE_CHECKING:  # the help of the command line needs no torch
     from attncli.cli.config.plan import ConfigPlan, ConfigStep
     from attncli.data import Text
+    from attncli.engine.progress import Track
     from attncli.engine.runner import Runner, SharedPass
+    from attncli.inputs.corpus import Corpus
     from attncli.store import OutputFolder
 
 
@@ -43,6 +49,7 @@ def run(
     pictures: PictureOptions,
     output: FolderOptions,
     console: ConsoleOptions,
+    corpus: CorpusOptions,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="only list what would run", rich_help_panel="Output")
     ] = False,
@@ -51,9 +58,9 @@ def run(
 
     The keys of the file are the options of the command line: model, text, layer and so on; models and inputs for
     several of them; and steps, which are commands with options of their own. Each model is loaded once and reads each
-    input once for all steps. A step writes to OUT/MODEL/INPUT/STEP what its command alone would write. Options of the
-    command line override the file. All keys: attncli explain config; a JSON Schema for editors: attncli explain config
-    --json.
+    input once for all steps; of a corpus of more than 1,000 texts, each step reads the texts, in shards if it can. A
+    step writes to OUT/MODEL/INPUT/STEP what its command alone would write. Options of the command line override the
+    file. All keys: attncli explain config; a JSON Schema for editors: attncli explain config --json.
 
     In a pipe, prints the path of each file; with --json the manifest.
 
@@ -65,7 +72,7 @@ def run(
         from attncli.store import OutputFolder, default_folder, digest
 
         plan = read_plan(config, model, texts, selection, pictures, output)
-        plan_texts = {name: tuple(read_input(options)) for name, options in plan.inputs.items()}
+        plan_texts = {name: PlanTexts.read(options, opened.track) for name, options in plan.inputs.items()}
         arguments = _arguments(plan)
         resolved = _resolved(plan, plan_texts, arguments)
         name = digest(plan.name, None, "", resolved)
@@ -76,7 +83,36 @@ def run(
                 opened.data(f"{step.command}\t{folder.path / model_name / input_name / step.name}")
     if not dry_run:
         with each_note_once():
-            _PlanRun(plan, plan_texts, arguments, resolved, folder, console).run()
+            _PlanRun(plan, plan_texts, arguments, resolved, folder, console, corpus).run()
+
+
+@dataclass(frozen=True, eq=False)
+class PlanTexts:
+    """The texts of one input of a plan.
+
+    texts   all texts; empty if there are so many that steps read the corpus by themselves
+    corpus  the corpus, if the texts come from files or a dataset
+    """
+
+    texts: tuple[Text, ...]
+    corpus: Corpus | None = None
+
+    @classmethod
+    def read(cls, options: InputOptions, track: Track) -> PlanTexts:
+        """Return the texts that the options name."""
+        corpus = read_corpus(options, track)
+        if corpus is not None and corpus.survey().texts > CORPUS_TEXTS:
+            print_corpus_notes(corpus)
+            return cls((), corpus)
+        return cls(tuple(read_input(options, corpus)), corpus)
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the texts, or of the corpus that they are read from."""
+        # imported here: the help needs no NumPy
+        from attncli.store import input_sha256
+
+        return input_sha256(self.texts) if self.texts or self.corpus is None else self.corpus.survey().digest
 
 
 @dataclass(frozen=True)
@@ -84,14 +120,16 @@ class _PlanRun:
     """The steps of a plan, run one after another, with the texts of each input and the folder of the whole run.
 
     arguments  arguments of `load_runner` for each model
+    corpus     how steps read a corpus
     """
 
     plan: ConfigPlan
-    texts: Mapping[str, Sequence[Text]]
+    texts: Mapping[str, PlanTexts]
     arguments: Mapping[str, Mapping[str, Any]]
     resolved: Mapping[str, Any]
     folder: OutputFolder
     console_options: ConsoleOptions
+    corpus: CorpusOptions
 
     def run(self) -> None:
         """Run each model on each input; an error names the step, and files that were written before it stay."""
@@ -104,7 +142,7 @@ class _PlanRun:
                 runner = load_runner(self.arguments[model_name])
             for input_name in self.plan.inputs:
                 with command_console(self.console_options) as console, _errors_at(f"{model_name}/{input_name}"):
-                    shared = self._share_pass(runner, model, input_name, console)
+                    shared = self._share_pass(runner, model_name, input_name, console)
                     console.notes(shared.info.notes if shared.run is None else ())
                 infos.append(shared.info)
                 self.folder.claim()
@@ -114,25 +152,27 @@ class _PlanRun:
                         self._run_step(step, model, input_name, path, shared)
         with command_console(self.console_options) as console:
             from attncli.engine.runner import merge_infos
-            from attncli.store import input_sha256
 
-            texts = [text for texts in self.texts.values() for text in texts]
-            info = replace(merge_infos(infos), resolved=self.resolved, input_sha256=input_sha256(texts))
+            info = replace(merge_infos(infos), resolved=self.resolved, input_sha256=_all_sha256(self.texts.values()))
             self._print_result(console, self.folder.finish(info))
 
-    def _share_pass(
-        self, runner: Runner, model: EditedModelOptions, input_name: str, console: CommandConsole
-    ) -> SharedPass:
-        """Return one forward pass for all steps, with the heads that all of them select."""
-        from attncli.engine.runner import share_pass
+    def _share_pass(self, runner: Runner, model_name: str, input_name: str, console: CommandConsole) -> SharedPass:
+        """Return one forward pass for all steps, with the heads that all of them select; none over a corpus."""
+        from attncli.engine.runner import share_corpus, share_pass
 
         first, *others = (vars(step.selection) for step in self.plan.steps)
         names = ("kind", "layer", "head")
         in_common = {name: first[name] for name in names if all(other[name] == first[name] for other in others)}
         output = OutputOptions(max_memory=self.plan.output.max_memory)
-        common = CommonOptions(model, self.plan.inputs[input_name], SelectionOptions(**in_common), output)
+        model, options = self.plan.models[model_name], self.plan.inputs[input_name]
+        common = CommonOptions(model, options, SelectionOptions(**in_common), output)
         request = request_of(common, {"neurons": any(step.needs_vectors for step in self.plan.steps)})
-        return share_pass(runner, self.texts[input_name], request, console.track)
+        read = self.texts[input_name]
+        if read.corpus is not None and not read.texts:
+            shared = share_corpus(runner, read.corpus, request)
+        else:
+            shared = share_pass(runner, read.texts, request, console.track)
+        return replace(shared, corpus=read.corpus, arguments=self.arguments[model_name])
 
     def _run_step(
         self, step: ConfigStep, model: EditedModelOptions, input_name: str, path: str, shared: SharedPass
@@ -147,8 +187,10 @@ class _PlanRun:
             replace(self.console_options, json=False),
             shared=shared,
         )
+        command = all_commands()[step.command]
+        more = {name: self.corpus for name, kind in get_type_hints(command).items() if kind is CorpusOptions}
         with contextlib.redirect_stdout(io.StringIO()):
-            all_commands()[step.command](common, *step.study_options)
+            command(common, *step.study_options, **more)
         self.folder.add_subfolder(path)
 
     def _print_result(self, console: CommandConsole, manifest: Mapping[str, Any]) -> None:
@@ -172,16 +214,24 @@ def _arguments(plan: ConfigPlan) -> dict[str, dict[str, Any]]:
     return {name: load_arguments(model, model.model_head, predicts, reads_head) for name, model in plan.models.items()}
 
 
+def _all_sha256(inputs: Collection[PlanTexts]) -> str:
+    """Return the hash of all texts; of the hashes of all inputs if one of them is a corpus that is not in memory."""
+    from attncli.store import input_sha256
+
+    texts = [text for one in inputs for text in one.texts]
+    in_memory = all(one.texts for one in inputs)
+    return input_sha256(texts) if in_memory else sha256(" ".join(one.sha256 for one in inputs).encode()).hexdigest()
+
+
 def _resolved(
-    plan: ConfigPlan, texts: Mapping[str, Sequence[Text]], arguments: Mapping[str, Mapping[str, Any]]
+    plan: ConfigPlan, texts: Mapping[str, PlanTexts], arguments: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return everything that changes the result, as plain values."""
     from attncli.engine.invocation import plain_arguments
-    from attncli.store import input_sha256
 
     return {
         "models": {name: plain_arguments(of_model) for name, of_model in arguments.items()},
-        "inputs": {name: [input_sha256(texts[name]), changed(options)] for name, options in plan.inputs.items()},
+        "inputs": {name: [texts[name].sha256, changed(options)] for name, options in plan.inputs.items()},
         "steps": [[step.name, step.command, step.options | _looks(step)] for step in plan.steps],
     }
 

@@ -64,7 +64,7 @@ def integrated_gradients(
     The steps double until at most `ALLOWED_DELTA` of the change of the score is missing. Raise UsageError if that is
     not reached with `MOST_STEPS` times as many, unless `allow_delta`.
     """
-    method = _captum()
+    method = load_captum()
     ends = [torch.stack(pair) for pair in zip(predictions.vectors, baseline, strict=True)]
     changes = [float(text - without) for text, without in predictions.scores(ends).T]
     integrated = []
@@ -107,7 +107,7 @@ def _integrate(
     return Integrated(values, steps, change, float(sum(of_side.sum() for of_side in values)) - change)
 
 
-def _captum() -> Any:
+def load_captum() -> Any:
     """Return the class of Captum; raise UsageError if it is not installed."""
     try:
         from captum.attr import IntegratedGradients

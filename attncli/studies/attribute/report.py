@@ -5,9 +5,12 @@ from functools import partial
 import numpy as np
 
 from attncli.engine.collected import Collected
-from attncli.engine.report import Drawing, Report
+from attncli.engine.report import Drawing, Report, Table
 from attncli.store.tables import document_head, records
+from attncli.studies.attribute.corpus_result import CorpusAttribution
 from attncli.studies.attribute.result import Attribution
+
+_NO_PICTURES = "pictures and pages show one text: of several texts there are tables only"
 
 
 def attribution_report(result: Attribution, run: Collected) -> Report:
@@ -38,3 +41,17 @@ def attribution_report(result: Attribution, run: Collected) -> Report:
             for number, method in enumerate(result.methods)
         ]
     return Report(run.info, document, {"attribution": table}, drawings)
+
+
+def corpus_report(result: CorpusAttribution, run: Collected) -> Report:
+    """Return the document, the table of the methods, and the tables of all texts, which are written part by part."""
+    kinds = {"kind": np.array(result.kinds, dtype=object)}
+    head = document_head("attncli.attribute-corpus/1", run.info, run.inputs, kinds, run.corpus)
+    methods = result.table()
+    tables = {
+        "attribution-methods": methods,
+        "attribution": Table(result.tokens),
+        "attribution-texts": Table(result.texts),
+    }
+    document = {**head, **result.about(), "methods": list(records(methods))}
+    return Report(run.info, document, tables, notes=(_NO_PICTURES,))

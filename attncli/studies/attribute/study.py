@@ -17,20 +17,26 @@ from attncli.vocabulary import ATTRIBUTION_METHODS, BASELINES, PAGE_FORMATS, PIC
 if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
     from rich.console import RenderableType
 
+    from attncli.data.part_states import PartState
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request
+    from attncli.studies.attribute.corpus_result import CorpusAttribution
     from attncli.studies.attribute.result import Attribution
 
 
 @dataclass(frozen=True)
-class AttributeStudy(ExplainingStudy["Attribution"]):
-    """How much each token, word or segment counts for a prediction."""
+class AttributeStudy(ExplainingStudy["Attribution | CorpusAttribution"]):
+    """How much each token, word or segment counts for a prediction; of several texts in tables only."""
 
     options: AttributeOptions = field(default_factory=AttributeOptions)
     name = "attribution"
     command = "attribute"
     group = AttributeOptions
+    sharded = True
+    shard_texts = 16
+    corpus_from = 1
+    formats_of_corpus = Formats(TABLE_FORMATS, ("json", "csv"))
     formats = Formats((*TABLE_FORMATS, *PICTURE_FORMATS, *PAGE_FORMATS), ("json", "csv", "png", "html"))
 
     def check(self, request: Request) -> None:
@@ -43,15 +49,34 @@ class AttributeStudy(ExplainingStudy["Attribution"]):
 
         return attribute(execution, self.options, self.spans_of_text(execution))
 
-    def report(self, result: Attribution, run: Collected) -> Report:
-        from attncli.studies.attribute.report import attribution_report
+    def needs_texts(self) -> str:
+        """Return the option that names the segments of one text."""
+        return "--segments" if self.spans is not None else ""
 
-        return attribution_report(result, run)
+    def shard(self, execution: Execution) -> tuple[Collected, PartState]:
+        from attncli.studies.attribute.sharding import attribute_each
 
-    def terminal(self, result: Attribution, run: Collected) -> Iterable[RenderableType]:
-        from attncli.studies.attribute.terminal import attribution_tables
+        return attribute_each(execution, self.options)
 
-        return attribution_tables(result)
+    def merge(
+        self, states: Iterable[PartState], run: Collected, execution: Execution
+    ) -> tuple[Collected, CorpusAttribution]:
+        """Return the run of a corpus and the result, whose tables are read from the states when they are needed."""
+        from attncli.studies.attribute.sharding import merged_attribution
+
+        return run, merged_attribution(states, ExplainRequest.parse(self.options.explain).spec)
+
+    def report(self, result: Attribution | CorpusAttribution, run: Collected) -> Report:
+        from attncli.studies.attribute.report import attribution_report, corpus_report
+        from attncli.studies.attribute.result import Attribution
+
+        return attribution_report(result, run) if isinstance(result, Attribution) else corpus_report(result, run)
+
+    def terminal(self, result: Attribution | CorpusAttribution, run: Collected) -> Iterable[RenderableType]:
+        from attncli.studies.attribute.result import Attribution
+        from attncli.studies.attribute.terminal import attribution_tables, methods_table
+
+        return attribution_tables(result) if isinstance(result, Attribution) else methods_table(result)
 
 
 def check_attribution(command: str, options: AttributeOptions, request: Request) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attncli.data.labels import escape_invisible
+from attncli.studies.attribute.corpus_result import CorpusAttribution
 from attncli.studies.attribute.result import AttributedUnit, Attribution
 from attncli.terminal import add_row, blank_table, three_digits
 
@@ -25,6 +26,28 @@ def attribution_tables(result: Attribution) -> Iterator[RenderableType]:
         yield _table(result, output)
     if more := len(result.outputs[_MOST_OUTPUTS:]):
         yield Text(f"{more} more predictions are in the files")
+
+
+def methods_table(result: CorpusAttribution) -> Iterator[RenderableType]:
+    """Yield the table of the methods over all texts, and where the values are."""
+    from rich.text import Text
+
+    methods = result.table()
+    names = {"values": f"{result.unit}s", "all_zero": "all 0", "error": "mean error", "error_max": "largest error"}
+    shown = [name for name in ("predictions", "values", "all_zero", "error", "error_max") if name in methods]
+    table = blank_table(
+        f"{int(methods['texts'][0]):,} texts, {result.explain}", ["method"], [names.get(name, name) for name in shown]
+    )
+    for row, method in enumerate(methods["method"].tolist()):
+        cells = [
+            three_digits(float(methods[name][row])) if name.startswith("error") else f"{int(methods[name][row]):,}"
+            for name in shown
+        ]
+        add_row(table, [method, *cells])
+    if "error" in methods:
+        table.caption = Text("Error: the share of the change of the score that integrated gradients miss")
+        table.caption_justify = "left"
+    yield table
 
 
 def _table(result: Attribution, output: int) -> RenderableType:

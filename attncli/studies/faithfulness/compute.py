@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +18,12 @@ from attncli.engine.passes import Pass
 from attncli.engine.progress import untracked
 from attncli.engine.request import Request
 from attncli.engine.rounding import rounding_notes
-from attncli.errors import ModelError, UsageError
+from attncli.errors import UsageError
 from attncli.inputs.rationales import Rationale
 from attncli.store.text import plain
 from attncli.studies.attribute.baselines import chosen_baseline
 from attncli.studies.attribute.compute import unit_name, units_read
+from attncli.studies.attribute.gradients import load_captum
 from attncli.studies.attribute.methods import METHODS
 from attncli.studies.attribute.predictions import Predictions, kinds_of_sides
 from attncli.studies.attribute.values import Values
@@ -39,77 +39,97 @@ if TYPE_CHECKING:
 FEW_TEXTS = 10
 
 
-def faithfulness(
+@dataclass(frozen=True, eq=False)
+class MeasuredParts:
+    """What the parts measured on some texts.
+
+    unit, baseline, kinds  as in `Faithfulness`
+    entries                for each text its prediction, "explained", and the measures by part, "parts"
+    """
+
+    unit: str
+    baseline: str
+    kinds: tuple[Kind, ...]
+    entries: Sequence[Mapping[str, Any]]
+
+
+def measure(
     execution: Execution,
     options: FaithfulnessOptions,
     parts: Sequence[Part],
     spans: Sequence[Spans] | None,
     rationales: Sequence[Rationale] | None,
-) -> tuple[Collected, Faithfulness]:
-    """Return the texts that were read, and what the parts of the study measured.
+) -> tuple[Collected, MeasuredParts]:
+    """Return the texts that were read, and what the parts of the study measured on each of them.
 
     spans       the segments of each text that are removed, instead of tokens
     rationales  what people named in each text
     """
     check_scipy(len(execution.texts))
+    if "integrated-gradients" in options.methods:
+        load_captum()
     if execution.save_maps:
         raise UsageError("faithfulness keeps no maps: leave out --save-maps, or give it to attncli stats")
     wanted = ExplainRequest.parse(options.explain)
     # words are compared, but attention is not merged into them
     request = replace(execution.request, words=False, special="keep", keep_maps=False)
-    passes = prepare_each_explained(execution.runner, execution.texts, request, wanted, execution.track)
+    arguments = execution.runner, execution.texts, request, wanted
+    passes = prepare_each_explained(*arguments, execution.track, execution.first)
     parts = [part.begin(execution) for part in parts]
     needs_vectors = any(part.needs_vectors for part in parts)
-    texts = _Texts(passes, wanted, options, execution.request, spans, rationales, needs_vectors)
+    numbers = execution.text_numbers
+    texts = _Texts(passes, wanted, options, execution.request, spans, rationales, needs_vectors, numbers)
     baseline = texts.baseline
     entries: dict[int, Mapping[str, Any]] = {entry["text"]: entry for entry in execution.partial.done()}
     with execution.track("removing", len(passes), "texts") as advance:
-        for number in range(len(passes)):
+        for position, number in enumerate(numbers):
             if number in entries:
                 advance(1)
                 continue
-            with _named(number, len(passes)):
-                text = texts.studied(number)
+            with execution.errors_named(position):
+                text = texts.studied(position)
                 measured = {part.name: part.measure(text, lambda share: advance(share / len(parts))) for part in parts}
-            entry = plain({"text": number, "explained": vars(texts.explained(text)), "parts": measured})
-            execution.partial.keep(entry)
-            entries[number] = entry
-    ordered = [entries[number] for number in range(len(passes))]
-    results = {part.name: part.result([entry["parts"][part.name] for entry in ordered]) for part in parts}
-    result = Faithfulness(
-        wanted.spec,
-        texts.unit,
+                entry = plain({"text": number, "explained": vars(texts.explained(text)), "parts": measured})
+                execution.partial.keep(entry)
+                entries[number] = entry
+    ordered = [(entries[number], one) for number, one in zip(numbers, texts.inputs, strict=True) if number in entries]
+    run = Collected(passes[0].info_of(execution.texts), tuple(one for _, one in ordered))
+    measured_texts = MeasuredParts(texts.unit, baseline, texts.kinds, [entry for entry, _ in ordered])
+    return run.with_notes(*_notes(passes)), measured_texts
+
+
+def faithfulness(measured: MeasuredParts, options: FaithfulnessOptions, parts: Sequence[Part]) -> Faithfulness:
+    """Return the result of what was measured on all texts."""
+    entries = measured.entries
+    by_part = {
+        part.name: [{**entry["parts"][part.name], "text": entry["explained"]["text"]} for entry in entries]
+        for part in parts
+    }
+    return Faithfulness(
+        ExplainRequest.parse(options.explain).spec,
+        measured.unit,
         options.methods,
         options.removals,
-        baseline,
-        texts.kinds,
-        tuple(ExplainedText(**entry["explained"]) for entry in ordered),
-        results,
+        measured.baseline,
+        measured.kinds,
+        tuple(ExplainedText(**entry["explained"]) for entry in entries),
+        {part.name: part.result(by_part[part.name]) for part in parts},
     )
-    run = Collected(passes[0].info_of(execution.texts), texts.inputs)
-    return execution.finish(run.with_notes(*_notes(passes, result))), result
 
 
-def _notes(passes: Sequence[Pass], result: Faithfulness) -> Iterator[str]:
+def _notes(passes: Sequence[Pass]) -> Iterator[str]:
     first = passes[0].notes
     yield from dict.fromkeys(note for one in passes[1:] for note in one.notes if note not in first)
     yield from rounding_notes(passes[0].loaded)
-    if len(passes) < FEW_TEXTS:
-        count = "one text says" if len(passes) == 1 else f"{len(passes)} texts say"
+
+
+def result_notes(result: Faithfulness) -> Iterator[str]:
+    """Yield what a reader must know of the result."""
+    if (texts := len(result.texts)) < FEW_TEXTS:
+        count = "one text says" if texts == 1 else f"{texts} texts say"
         yield f"{count} little about a method: give {FEW_TEXTS} or more, so that intervals over texts are reliable"
     for part in result.parts.values():
         yield from part.notes
-
-
-@contextmanager
-def _named(number: int, texts: int) -> Iterator[None]:
-    """Name the text in errors inside the `with` block, if there are several."""
-    try:
-        yield
-    except (UsageError, ModelError) as error:
-        if texts == 1:
-            raise
-        raise type(error)(f"text {number}: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +138,7 @@ class _Texts:
 
     passes         a pass for each text
     needs_vectors  whether a part replaces vectors of tokens
+    numbers        the number of each text
     """
 
     passes: Sequence[Pass]
@@ -127,6 +148,7 @@ class _Texts:
     spans: Sequence[Spans] | None
     rationales: Sequence[Rationale] | None
     needs_vectors: bool
+    numbers: Sequence[int]
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -148,11 +170,11 @@ class _Texts:
         """The name of the vectors that stand for tokens that are not there."""
         return chosen_baseline(self.passes[0].loaded, self.options.baseline)
 
-    def studied(self, number: int) -> StudiedText:
-        """Return one text with the values of all methods."""
-        options, prepared = self.options, self.passes[number]
+    def studied(self, position: int) -> StudiedText:
+        """Return the text at a position with the values of all methods."""
+        options, prepared = self.options, self.passes[position]
         predictions = Predictions.of(prepared, self.wanted, options.score, self._reads_vectors, several=False)
-        spans = None if self.spans is None else self.spans[number]
+        spans = None if self.spans is None else self.spans[position]
         read = units_read(predictions, options.divide, spans, self.request)
         units = removable_units(predictions, read, self.unit)
         values = Values(predictions, options, units, untracked)
@@ -160,8 +182,9 @@ class _Texts:
             prepared.gather(more=values.sinks)
         _, raw = values.all()
         measured = replace(predictions, score="probability")
-        remover = TextRemover(measured, units, self.baseline, self._pools(number), options.draws, options.seed)
-        rationale = () if self.rationales is None else self.rationales[number]
+        remover = TextRemover(measured, units, self.baseline, self._pools(position), options.draws, options.seed)
+        rationale = () if self.rationales is None else self.rationales[position]
+        number = self.numbers[position]
         return StudiedText(number, predictions, units, read, options.methods, raw[:, 0], remover, rationale)
 
     @property
@@ -169,9 +192,9 @@ class _Texts:
         by_methods = any(METHODS[name].replaces for name in self.options.methods)
         return by_methods or self.needs_vectors or set(self.options.removals) != {"delete"}
 
-    def _pools(self, number: int) -> dict[Side, Array]:
+    def _pools(self, position: int) -> dict[Side, Array]:
         """Return the ids of the ordinary tokens of the other texts, by side; its own if there is no other text."""
-        others = [text for other, text in enumerate(self.inputs) if other != number] or [self.inputs[number]]
+        others = [text for other, text in enumerate(self.inputs) if other != position] or [self.inputs[position]]
         pools: dict[Side, Array] = {"source": np.concatenate([one.source.ids[~one.source.special] for one in others])}
         targets = [one.target.ids[~one.target.special] for one in others if one.target is not None]
         return {**pools, "target": np.concatenate(targets)} if targets else pools

@@ -55,11 +55,13 @@ class Part(ABC):
 
     name     its key in the document and in `Faithfulness.parts`
     divided  whether texts are divided into segments
+    arrays   entries of what `measure` returns that are numbers of the same shape for all texts
     """
 
     options: FaithfulnessOptions
     divided: bool = False
     name: ClassVar[str]
+    arrays: ClassVar[tuple[str, ...]] = ()
 
     @property
     def is_wanted(self) -> bool:
@@ -83,14 +85,14 @@ class Part(ABC):
     def measure(self, text: StudiedText, advance: Advance) -> Mapping[str, Any]:
         """Return what is measured on one text, as values of JSON or arrays: an interrupted run continues with them.
 
-        They arrive in `result` as values of JSON: arrays as lists, NaN as None.
+        They arrive in `result` as values of JSON: arrays as lists, NaN as None; of a corpus, `arrays` are arrays.
 
         advance  receives the shares of the work that are done; they add up to 1
         """
 
     @abstractmethod
     def result(self, measured: Sequence[Mapping[str, Any]]) -> PartResult:
-        """Return the result of the measures of all texts, in the order of the texts."""
+        """Return the result of the measures of all texts, in the order of the texts; `text` is the number of a text."""
 
     def drawings(self, result: Any, captions: Mapping[str, Any]) -> Iterable[Drawing]:
         """Return the pictures of a result of this part.

@@ -21,7 +21,7 @@ def faithfulness_report(result: Faithfulness, run: Collected, parts: Sequence[Pa
     kinds = {"kind": np.array(result.kinds, dtype=object)}
     captions = {name: text for name, text in run.info.captions(run.mean_note).items() if name != "kinds"}
     document = {
-        **document_head("attncli.faithfulness/1", run.info, run.inputs, kinds),
+        **document_head("attncli.faithfulness/1", run.info, run.inputs, kinds, run.corpus),
         **result.about(),
         "summary": list(result.summary),
         "texts": list(records(result.explained())),

@@ -18,6 +18,7 @@ from attncli.vocabulary import REMOVALS
 if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it is imported in functions
     from rich.console import RenderableType
 
+    from attncli.data.part_states import PartState
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request
@@ -40,6 +41,8 @@ class FaithfulnessStudy(ExplainingStudy["Faithfulness"]):
     name = "faithfulness"
     group = FaithfulnessOptions
     one_text: ClassVar[bool] = False
+    sharded = True
+    shard_texts = 16
 
     def adapt(self, selection: SelectionOptions, from_saved_run: bool) -> Self:
         """Return the study with the contents of its files of segments and of rationales."""
@@ -73,11 +76,41 @@ class FaithfulnessStudy(ExplainingStudy["Faithfulness"]):
     def run(self, execution: Execution) -> tuple[Collected, Faithfulness]:
         """Return the texts that were read, and the result."""
         from attncli.inputs.rationales import check_rationales
-        from attncli.studies.faithfulness.compute import faithfulness
+        from attncli.studies.faithfulness.compute import faithfulness, measure, result_notes
 
         if self.rationales is not None:
             check_rationales(self.rationales, self.rationale_texts, execution.given_texts)
-        return faithfulness(execution, self.options, self._parts, self.spans_of_texts(execution), self.rationales)
+        spans = self.spans_of_texts(execution)
+        run, measured = measure(execution, self.options, self._parts, spans, self.rationales)
+        result = faithfulness(measured, self.options, self._parts)
+        return execution.finish(run.with_notes(*result_notes(result))), result
+
+    def needs_texts(self) -> str:
+        """Return the first option that is about all texts: tokens of other texts, or a file with a line for each."""
+        wanted = {
+            "--removal resample": "resample" in self.options.removals,
+            "--segments": self.spans is not None,
+            "--rationales": self.rationales is not None,
+            "--seed-models": self.options.seed_models is not None,
+        }
+        return next((option for option, given in wanted.items() if given), "")
+
+    def shard(self, execution: Execution) -> tuple[Collected, PartState]:
+        from attncli.studies.faithfulness.compute import measure
+        from attncli.studies.faithfulness.sharding import measured_state
+
+        run, measured = measure(execution, self.options, self._parts, None, None)
+        return run, measured_state(measured, self._parts)
+
+    def merge(
+        self, states: Iterable[PartState], run: Collected, execution: Execution
+    ) -> tuple[Collected, Faithfulness]:
+        """Return the run of a corpus and the result; the numbers of all texts are kept in memory for the intervals."""
+        from attncli.studies.faithfulness.compute import faithfulness, result_notes
+        from attncli.studies.faithfulness.sharding import merged_measures
+
+        result = faithfulness(merged_measures(states, self._parts), self.options, self._parts)
+        return run.with_notes(*result_notes(result)), result
 
     def report(self, result: Faithfulness, run: Collected) -> Report:
         from attncli.studies.faithfulness.report import faithfulness_report

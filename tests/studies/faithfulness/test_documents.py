@@ -203,7 +203,7 @@ def test_a_classifier_of_many_sentences_and_of_one_more_text(monkeypatch: pytest
     assert tables["faithfulness-documents-fit"]["fit"].tolist() == ["lasso", "least-squares"]
     assert result.documents.sentences[0].startswith("Segments, mask: in ")
     # what an interrupted command has kept gives the same result
-    again = Documents.of([entry["parts"]["documents"] for entry in kept], ("mask",))
+    again = Documents.of([{**entry["parts"]["documents"], "text": entry["text"]} for entry in kept], ("mask",))
     for name, columns in again.tables().items():
         pd.testing.assert_frame_equal(pd.DataFrame(columns), pd.DataFrame(tables[name]))
 

@@ -303,6 +303,7 @@ def result(one_layer: ByHand) -> Needed:
     work: list[float] = []
     measured = [
         MeasuredText(passes_of(model, " ".join(words[:count])).predictions, options).values(seeds, work.append)
+        | {"text": count - 1}
         for count in (1, 2, 3, 4, 5, 6, 7)
     ]
     assert sum(work) == pytest.approx(7)

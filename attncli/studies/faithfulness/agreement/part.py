@@ -31,6 +31,7 @@ class AgreementPart(Part):
     """Kendall's tau-b, Spearman's rho and the overlap of the first units, between all methods and position."""
 
     name = "agreement"
+    arrays = tuple(MEASURES)
 
     def check(self, request: Request) -> None:
         if self.options.top is not None:

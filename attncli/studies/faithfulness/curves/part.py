@@ -26,6 +26,7 @@ class CurvesPart(Part):
     """Comprehensiveness, sufficiency, and the curves of deletion and insertion."""
 
     name = "curves"
+    arrays = ("deletion", "insertion")
 
     def measure(self, text: StudiedText, advance: Advance) -> Mapping[str, Any]:
         """Return the curves of one text: [removal][method][share] for deletion and insertion."""
@@ -56,7 +57,8 @@ class CurvesPart(Part):
             for name in ("deletion", "insertion")
         )
         methods, removals = (*self.options.methods, *BASELINES_OF_ORDER), self.options.removals
-        return Curves(methods, removals, deletion, insertion, measured[0]["response"])
+        numbers = tuple(of_text["text"] for of_text in measured)
+        return Curves(methods, removals, deletion, insertion, measured[0]["response"], numbers)
 
     def drawings(self, result: Curves, captions: Mapping[str, Any]) -> Iterable[Drawing]:
         """Return the picture of the curves."""

@@ -42,6 +42,7 @@ class Curves(PartResult):
     deletion   [removal, method, share, text] probability without the first units of the order
     insertion  [removal, method, share, text] probability with only the first units
     response   what the curves show: the probability of the prediction, a predicted number, or a similarity
+    numbers    numbers of the texts; empty if they count from 0
     """
 
     methods: tuple[str, ...]
@@ -49,6 +50,7 @@ class Curves(PartResult):
     deletion: Array
     insertion: Array
     response: str = PROBABILITY
+    numbers: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("deletion", "insertion"):
@@ -152,7 +154,7 @@ class Curves(PartResult):
     def of_texts(self) -> dict[str, Array]:
         """A row per text, removal and method."""
         rows = len(self.removals) * len(self.methods)
-        columns = {"text": np.repeat(np.arange(self.texts), rows)}
+        columns = {"text": np.repeat(np.array(self.numbers or range(self.texts)), rows)}
         columns |= {name: np.tile(column, self.texts) for name, column in self._names().items()}
         return columns | {name: np.moveaxis(values, 2, 0).reshape(-1) for name, values in self.measures.items()}
 

@@ -51,6 +51,7 @@ class RemovalEffects:
 class TextDocuments:
     """The segments of one text.
 
+    number      number of the text
     prediction  the token, text or label
     segments    their names; `sides` and `tokens` are their sides and numbers of tokens
     stay        names of the segments that stay
@@ -60,6 +61,7 @@ class TextDocuments:
     removals    effects by the name of the removal
     """
 
+    number: int
     prediction: str
     segments: tuple[str, ...]
     sides: tuple[str, ...]
@@ -99,7 +101,9 @@ class Documents(PartResult):
         for entry in map(_known, measured):
             response = entry.pop("response")
             effects = [RemovalEffects(**_known(of)) for of in entry.pop("removals")]
-            texts.append(TextDocuments(**entry, removals=dict(zip(removals, effects, strict=True))))
+            texts.append(
+                TextDocuments(number=entry.pop("text"), **entry, removals=dict(zip(removals, effects, strict=True)))
+            )
         return cls(tuple(texts), tuple(removals), response)
 
     def tables(self) -> Mapping[str, Columns]:
@@ -130,7 +134,7 @@ class Documents(PartResult):
         return _columns(rows)
 
     def _texts_and_removals(self) -> Iterator[tuple[int, TextDocuments, str]]:
-        return ((number, text, removal) for number, text in enumerate(self.texts) for removal in self.removals)
+        return ((text.number, text, removal) for text in self.texts for removal in self.removals)
 
     def document(self) -> Mapping[str, Any]:
         """Return both tables as lists of rows, and the segments that stay."""

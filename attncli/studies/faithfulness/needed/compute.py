@@ -97,7 +97,7 @@ def needed_result(measured: Sequence[Mapping[str, Any]], options: NeededOptions)
         options.permutations,
         options.adversarial_steps,
         options.epsilon,
-        {"text": np.arange(len(measured)), **of_texts},
+        {"text": np.array([of_text["text"] for of_text in measured]), **of_texts},
         _seed_columns(measured, [numbers for _, _, numbers, _ in heads]),
     )
 

@@ -27,6 +27,7 @@ class RationalesPart(Part):
     """Area under the precision-recall curve, AUROC, token F1 and first hits of all methods."""
 
     name = "rationales"
+    arrays = ("values",)
 
     @property
     def is_wanted(self) -> bool:

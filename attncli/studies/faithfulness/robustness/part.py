@@ -25,6 +25,7 @@ class RobustnessPart(Part):
     """How well values predict random removals, and how much they change when the text hardly does."""
 
     name = "robustness"
+    arrays = ("values",)
 
     @property
     def is_wanted(self) -> bool:
