@@ -1,6 +1,6 @@
 """Statistics of changes over texts: intervals, sign-flip tests, and adjustment for many tests."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import product
 from typing import Any
@@ -50,22 +50,31 @@ def sign_flip(values: Array) -> Array:
     """
 
     def p_values(known: Array) -> Array:
-        count = known.shape[1]
-        if count <= _EXACT:
-            signs = np.array(list(product((1.0, -1.0), repeat=count)))
-        else:
-            random_signs = np.random.default_rng(SEED).integers(0, 2, (FLIPS, count)) * 2.0 - 1
-            signs = np.concatenate([np.ones((1, count)), random_signs])
-        extreme_count = np.zeros(len(known))
-        step = max(1, CELLS // len(known))
+        extreme_count, patterns = np.zeros(len(known)), 0
         observed = np.abs(known.mean(1)) * (1 - _TIE)
-        for start in range(0, len(signs), step):
-            means = np.abs(signs[start : start + step] @ known.T) / count
+        for signs in _sign_patterns(known.shape[1], max(1, CELLS // max(known.shape))):
+            means = np.abs(signs @ known.T) / known.shape[1]
             extreme_count += (means >= observed).sum(0)
-        return (extreme_count / len(signs))[:, None]
+            patterns += len(signs)
+        return (extreme_count / patterns)[:, None]
 
     flat: Array = by_pattern([values], p_values, 1)[:, 0]
     return flat
+
+
+def _sign_patterns(count: int, rows: int) -> Iterator[Array]:
+    """Yield sign patterns of a number of texts, [pattern, text], at most `rows` at once: all of them, or random ones.
+
+    Random ones do not depend on `rows`.
+    """
+    if count <= _EXACT:
+        every = np.array(list(product((1.0, -1.0), repeat=count)))
+        yield from (every[start : start + rows] for start in range(0, len(every), rows))
+        return
+    yield np.ones((1, count))
+    generator = np.random.default_rng(SEED)
+    for start in range(0, FLIPS, rows):
+        yield generator.integers(0, 2, (min(rows, FLIPS - start), count)) * 2.0 - 1
 
 
 def adjusted(p: Array) -> Array:

@@ -22,7 +22,11 @@ def attribute(
 
     Writes attribution.json, attribution.csv, the text with colours (.html, .png), and bars; of several predictions
     (--explain labels, generated) a map of inputs and predictions instead. In a pipe, prints attribution.csv; with
-    --json attribution.json. One text. integrated-gradients need pip install "attncli[attribution]".
+    --json attribution.json. integrated-gradients need pip install "attncli[attribution]".
+
+    Of several texts (--file, --dataset), writes tables only, part by part, so that memory does not grow:
+    attribution.csv with the values of all texts, attribution-texts.csv, and attribution-methods.csv, which a pipe gets.
+    An interrupted command continues.
 
     Example: attncli attribute --text "the cat sat on the [MASK] ." --method integrated-gradients,occlusion
     """

@@ -27,7 +27,7 @@ def faithfulness(
 
     Writes faithfulness.json, faithfulness.csv, further tables for differences, shares and single texts, and the picture
     of the curves. In a pipe, prints faithfulness.csv; with --json faithfulness.json. An interrupted command continues
-    where it stopped when it is given again.
+    where it stopped when it is given again. More than 1,000 texts are read in shards (--workers).
 
     Example: attncli faithfulness --model demo:classifier --text "I saw a chosen cat and some soup."
     """

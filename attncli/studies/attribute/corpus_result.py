@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,9 @@ from attncli.data.tokens import Array, Kind
 if TYPE_CHECKING:
     import pandas as pd
 
+PART_ROWS = 20_000
+"""Rows of a part of a table at least: Parquet files of many small parts are large and slow to read."""
+
 
 @dataclass(frozen=True)
 class TableParts:
@@ -30,7 +33,16 @@ class TableParts:
     name: str
 
     def __iter__(self) -> Iterator[dict[str, Array]]:
-        return (table_of_state(state[self.name]) for state in self.states)
+        waiting: list[dict[str, Array]] = []
+        rows = 0
+        for state in self.states:
+            waiting.append(table_of_state(state[self.name]))
+            rows += len(waiting[-1]["text"])
+            if rows >= PART_ROWS:
+                yield stacked(waiting)
+                waiting, rows = [], 0
+        if waiting:
+            yield stacked(waiting)
 
 
 @checks_arguments
@@ -89,6 +101,11 @@ class CorpusAttribution(Tabulated):
         yield f"Attribution in {counted(texts, 'text')} ({self.explain}): {counted(values, self.unit)} by each method"
         for method, all_zero in zip(self.methods["method"], self.methods["all_zero"], strict=True):
             yield f"{method}: all values are 0 for {counted(int(all_zero), 'prediction')}" if all_zero else f"{method}"
+
+
+def stacked(tables: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Return tables with the same columns as one, below each other."""
+    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
 def error_shares(texts: Mapping[str, Array]) -> Array:

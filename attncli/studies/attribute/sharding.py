@@ -16,7 +16,7 @@ from attncli.engine.explained import prepare_each_explained
 from attncli.engine.progress import untracked
 from attncli.engine.rounding import rounding_notes
 from attncli.studies.attribute.compute import attribute
-from attncli.studies.attribute.corpus_result import CorpusAttribution, error_shares
+from attncli.studies.attribute.corpus_result import CorpusAttribution, error_shares, stacked
 from attncli.studies.attribute.gradients import ALLOWED_DELTA, load_captum
 from attncli.studies.attribute.options import AttributeOptions
 from attncli.studies.attribute.result import Attribution
@@ -55,8 +55,8 @@ def _state(results: Sequence[tuple[int, Attribution]]) -> PartState:
     return {
         **{name: getattr(first, name) for name in _ABOUT},
         "methods": [[method.name, method.baseline] for method in first.methods],
-        "tokens": table_state(_stacked([_with_text(number, result.table()) for number, result in results])),
-        "texts": table_state(_stacked([_with_text(number, predictions_table(result)) for number, result in results])),
+        "tokens": table_state(stacked([_with_text(number, result.table()) for number, result in results])),
+        "texts": table_state(stacked([_with_text(number, predictions_table(result)) for number, result in results])),
     }
 
 
@@ -82,10 +82,6 @@ def predictions_table(result: Attribution) -> dict[str, Array]:
 def _with_text(number: int, table: Mapping[str, Array]) -> dict[str, Array]:
     """Return a table with the number of its text as its first column."""
     return {"text": np.full(len(next(iter(table.values()))), number), **table}
-
-
-def _stacked(tables: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
 
 
 @dataclass

@@ -38,6 +38,7 @@ def test_each_text_has_the_values_that_it_has_alone(
     tmp_path: Path, model: attncli.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("attncli.studies.attribute.study.AttributeStudy.shard_texts", 2)
+    monkeypatch.setattr("attncli.studies.attribute.corpus_result.PART_ROWS", 1)
     result = attributed(tmp_path / "few.txt", model, on_error="skip")
     tokens, texts = joined(result.tokens), joined(result.texts)
     assert len(list(result.tokens)) == 2
