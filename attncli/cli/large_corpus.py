@@ -57,16 +57,15 @@ def read_corpus(options: InputOptions, track: Track, size: int | None = None) ->
     """
     from attncli.inputs.corpus import Corpus
 
-    plain = is_plain(options)
-    if plain and options.file == "-":
+    corpus = corpus_of(options)
+    if corpus is None and (options.file is None or options.file == "-"):
         return None
     try:
-        corpus = Corpus.of_files(str(options.file), options.column) if plain else corpus_of(options)
-        if corpus is not None:
-            with track("counting", corpus.sources, "files") as advance:
-                corpus.survey(size, advance)
+        corpus = corpus or Corpus.of_files(str(options.file), options.column)
+        with track("counting", corpus.sources, "files") as advance:
+            corpus.survey(size, advance)
     except UsageError:
-        if not plain:
+        if not is_plain(options):
             raise
         return None
     return corpus

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from attncli.engine import paired_tests
 from attncli.engine.paired_tests import adjusted, intervals, sign_flip
 from attncli.errors import UsageError
 
@@ -33,9 +34,10 @@ def test_few_texts_are_tested_with_all_sign_changes() -> None:
     assert sign_flip(np.zeros((1, 6)))[0] == 1
 
 
-def test_many_texts_are_tested_by_seeded_draws() -> None:
+def test_many_texts_are_tested_by_seeded_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(2).normal(0.3, 1, (4, 30))
     found = sign_flip(values)
+    monkeypatch.setattr(paired_tests, "CELLS", 1000)
     np.testing.assert_array_equal(found, sign_flip(values))
     reference = [
         scipy.stats.permutation_test((row,), np.mean, permutation_type="samples", rng=0).pvalue for row in values
@@ -53,6 +55,13 @@ def test_intervals_are_those_of_scipy_and_the_same_each_time() -> None:
     reference = scipy.stats.bootstrap((values[1],), np.mean, method="percentile", n_resamples=5000, rng=7)
     np.testing.assert_allclose(found[1], reference.confidence_interval, atol=0.15)
     np.testing.assert_array_equal(intervals(np.full((1, 6), 0.25)), [[0.25, 0.25]])
+
+
+def test_intervals_of_a_corpus_are_those_of_the_samples_of_scipy() -> None:
+    values = np.random.default_rng(4).normal(1, 2, (2, 1001))
+    options = {"method": "percentile", "n_resamples": 2000, "axis": -1, "vectorized": True, "batch": 100}
+    reference = scipy.stats.bootstrap((values,), np.mean, rng=np.random.default_rng(0), **options)
+    np.testing.assert_allclose(intervals(values), np.transpose(reference.confidence_interval), rtol=1e-12)
 
 
 def test_texts_without_a_value_do_not_count() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from attncli.engine.collected import Collected
 from attncli.engine.report import Drawing, Report, Table
-from attncli.store.tables import document_head, records
+from attncli.store.tables import TableColumns, document_head, records
 from attncli.studies.attribute.corpus_result import CorpusAttribution
 from attncli.studies.attribute.result import Attribution
 
@@ -48,7 +48,7 @@ def corpus_report(result: CorpusAttribution, run: Collected) -> Report:
     kinds = {"kind": np.array(result.kinds, dtype=object)}
     head = document_head("attncli.attribute-corpus/1", run.info, run.inputs, kinds, run.corpus)
     methods = result.table()
-    tables = {
+    tables: dict[str, TableColumns | Table] = {
         "attribution-methods": methods,
         "attribution": Table(result.tokens),
         "attribution-texts": Table(result.texts),
