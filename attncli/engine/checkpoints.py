@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +17,27 @@ from attncli.errors import UsageError
 from attncli.paths import what_is_at
 
 _CONFIGS = ("config.json", "adapter_config.json")
+Heads = Sequence[tuple[str, int, int]]
+"""Kind, layer and number of each head."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """One checkpoint of a series.
 
-    path  its folder
-    step  the last number in the name of the folder, such as 500 of `checkpoint-500`; None without a number
+    path   its folder
+    step   the last number in its name, such as 500 of `checkpoint-500`; None without a number
+    parts  how many of the last parts of the path its name has: more than one where folders have the same name
     """
 
     path: str
     step: int | None
+    parts: int = 1
 
     @property
     def name(self) -> str:
-        """The last part of the path."""
-        return Path(self.path).name
+        """The last parts of the path."""
+        return "/".join(Path(self.path).parts[-self.parts :])
 
     @property
     def label(self) -> str:
@@ -54,7 +58,8 @@ def find_checkpoints(pattern: str) -> tuple[Checkpoint, ...]:
     if not folders:
         found = f"its {counted(len(matches), 'match')} hold no {_CONFIGS[0]}" if matches else "nothing matches"
         raise UsageError(f"--model '{pattern}' is a pattern of model folders, but {found}: give another pattern")
-    return tuple(sorted(map(_checkpoint, folders), key=_order))
+    parts = _parts_of_names(folders)
+    return tuple(sorted((_checkpoint(path, parts) for path in folders), key=_order))
 
 
 def checkpoints_of(model: str) -> tuple[Checkpoint, ...]:
@@ -71,9 +76,28 @@ def _exists(path: str) -> bool:
         return False
 
 
-def _checkpoint(path: str) -> Checkpoint:
-    numbers = re.findall(r"\d+", Path(path).name)
-    return Checkpoint(path, int(numbers[-1]) if numbers else None)
+def _parts_of_names(paths: Sequence[str]) -> int:
+    """Return how many of the last parts of these paths tell them apart.
+
+    >>> _parts_of_names(["a/step-1", "a/step-2"]), _parts_of_names(["seed-1/last", "seed-2/last"])
+    (1, 2)
+    """
+    most = max(len(Path(path).parts) for path in paths)
+    counts = (parts for parts in range(1, most) if len({Path(path).parts[-parts:] for path in paths}) == len(paths))
+    return next(counts, most)
+
+
+def _checkpoint(path: str, parts: int = 1) -> Checkpoint:
+    checkpoint = Checkpoint(path, None, parts)
+    numbers = re.findall(r"\d+", checkpoint.name)
+    return replace(checkpoint, step=int(numbers[-1])) if numbers else checkpoint
+
+
+def model_files(model: str) -> list[tuple[str, int, int]]:
+    """Return name, size and time of the files of a model in a folder or file; empty for one of the Hub."""
+    path = Path(model)
+    files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
 
 
 def _order(checkpoint: Checkpoint) -> tuple[bool, int, str]:
@@ -102,17 +126,18 @@ def joined_tables(
     return {**{name: joined[name] for name in first}, **more, **joined}
 
 
-def check_same_heads(first: Mapping[str, Array], other: Mapping[str, Array], names: tuple[str, str]) -> None:
+def head_keys_of(table: Mapping[str, Array]) -> Heads:
+    """Return the heads of a table, in its order."""
+    return list(zip(*(table[name].tolist() for name in ("kind", "layer", "head")), strict=True))
+
+
+def check_same_heads(first: Heads, other: Heads, names: tuple[str, str]) -> None:
     """Raise UsageError if two checkpoints do not have the same heads.
 
-    first, other  the columns kind, layer and head of each
-    names         the names of the checkpoints
+    names  the names of the checkpoints
     """
-    heads = [
-        [*zip(*(table[name].tolist() for name in ("kind", "layer", "head")), strict=True)] for table in (first, other)
-    ]
-    if heads[0] != heads[1]:
+    if list(first) != list(other):
         raise UsageError(
-            f"'{names[0]}' ({counted(len(heads[0]), 'head')}) and '{names[1]}' ({len(heads[1])}) have different heads: "
-            "expected checkpoints of one model, give a pattern that matches only these"
+            f"'{names[0]}' ({counted(len(set(first)), 'head')}) and '{names[1]}' ({len(set(other))}) have different "
+            "heads: expected checkpoints of one model, give a pattern that matches only these"
         )

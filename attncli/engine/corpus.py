@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attncli.corpus_options import CorpusOptions
@@ -14,6 +13,7 @@ from attncli.data import Text
 from attncli.data.corpus_counts import CorpusCounts
 from attncli.data.described import counted
 from attncli.data.part_states import PartState
+from attncli.engine.checkpoints import model_files
 from attncli.engine.collected import Collected
 from attncli.engine.execution import Execution
 from attncli.engine.local import check_workers, with_workers
@@ -119,7 +119,7 @@ def execute_corpus(
     tell  receives notes that are shown before the heavy work
     """
     _check_engine(options, str(task.arguments["device"]))
-    parts = [folder.command, folder.digest, *map(version, PACKAGES), _files_of(task.arguments["name"])]
+    parts = [folder.command, folder.digest, *map(version, PACKAGES), model_files(task.arguments["name"])]
     keys = [_key([*parts, shard.digest]) for shard in task.survey.shards]
     files = ShardFiles(folder, keys)
     files.open()
@@ -214,13 +214,6 @@ def _counts(task: ShardTask, headers: Sequence[Mapping[str, Any]]) -> CorpusCoun
 
 def _key(parts: Sequence[Any]) -> str:
     return hashlib.sha256(json_line(parts).encode()).hexdigest()[:12]
-
-
-def _files_of(model: str) -> list[tuple[str, int, int]]:
-    """Return name, size and time of the files of a model in a folder or file; empty for one of the Hub."""
-    path = Path(model)
-    files = [path] if path.is_file() else sorted(path.iterdir()) if path.is_dir() else []
-    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
 
 
 def _missing(task: ShardTask, files: ShardFiles, tell: Callable[[str], None]) -> list[Shard]:

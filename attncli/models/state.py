@@ -28,6 +28,13 @@ def weights_state(model: nn.Module) -> State:
     return tuple(state)
 
 
+def has_finite_parameters(model: nn.Module) -> bool:
+    """Return whether no parameter of a model is NaN or infinite."""
+    # PyTorch cannot say it of numbers of 8 bits
+    values = (part.float() if part.element_size() == 1 else part for part in model.parameters())
+    return all(bool(part.isfinite().all()) for part in values)
+
+
 def structure(model: nn.Module) -> State:
     """Return a value that differs when modules, their settings, or the shape, dtype or device of a parameter change."""
     parts: list[Hashable] = []

@@ -11,8 +11,7 @@ import numpy as np
 
 from attncli.data import Array
 from attncli.data.described import counted
-from attncli.engine.checkpoints import Checkpoint
-from attncli.errors import UsageError
+from attncli.engine.checkpoints import Checkpoint, check_same_heads
 from attncli.store.text import plain
 from attncli.studies.check.bound import decisive_head, head_fields, rule_holds
 from attncli.studies.check.result import Candidates, Quantifier, TrendPoint, Verdict
@@ -38,12 +37,8 @@ class TrendSeries:
         """Return the series of what was measured at each checkpoint; raise UsageError if their heads differ."""
         first, *_ = measured
         for checkpoint, (bound, _) in zip(checkpoints, measured, strict=True):
-            heads = [[of_rule.heads for of_rule in rules] for rules in (first[0], bound)]
-            if heads[0] != heads[1]:
-                raise UsageError(
-                    f"'{checkpoints[0].name}' and '{checkpoint.name}' have different heads: expected checkpoints of "
-                    "one model, give a pattern that matches only these"
-                )
+            heads = [[head for of_rule in rules for head in of_rule.heads] for rules in (first[0], bound)]
+            check_same_heads(*heads, (checkpoints[0].name, checkpoint.name))
         columns = zip(*(values for _, values in measured), strict=True)
         return cls(checkpoints, first[0], [np.array(column) for column in columns])
 

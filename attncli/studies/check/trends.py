@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -11,8 +10,8 @@ from attncli import registry
 from attncli.data import Array, Text
 from attncli.engine.checkpoints import Checkpoint, find_checkpoints, is_pattern
 from attncli.engine.execution import Execution
+from attncli.engine.on_checkpoints import each_checkpoint, on_checkpoint
 from attncli.engine.passes import Pass
-from attncli.engine.runner import load_runner
 from attncli.errors import UsageError
 from attncli.stream import Measure, Sink
 from attncli.stream.rigidity import RigiditySink
@@ -99,11 +98,9 @@ def earlier_checkpoints(
     measured: list[AtCheckpoint] = []
     if not checkpoints:
         return measured, execution
-    with execution.track("measuring", len(checkpoints) - 1, "checkpoints") as advance:
-        for checkpoint in checkpoints[:-1]:
-            measured.append(_measured(_on_checkpoint(execution, checkpoint), file))
-            advance(1)
-    return measured, _on_checkpoint(execution, checkpoints[-1])
+    for _, own in each_checkpoint(execution, checkpoints[:-1], "measuring"):
+        measured.append(_measured(own, file))
+    return measured, on_checkpoint(execution, checkpoints[-1])
 
 
 def _measured(execution: Execution, file: RuleFile) -> AtCheckpoint:
@@ -112,12 +109,6 @@ def _measured(execution: Execution, file: RuleFile) -> AtCheckpoint:
     if trends.sinks:
         prepared.gather(more=trends.sinks, texts=execution.texts)
     return trends.bound, trends.values(run_probe(execution) if trends.probes else None)
-
-
-def _on_checkpoint(execution: Execution, checkpoint: Checkpoint) -> Execution:
-    arguments = {**execution.arguments, "name": checkpoint.path}
-    runner = load_runner(arguments)
-    return replace(execution, load=lambda: runner, arguments=arguments)
 
 
 def checkpoints_of_rules(file: RuleFile, model: str | None) -> tuple[Checkpoint, ...]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
-from torch import nn
 
 from attncli.data import Array, Input, Kind, Metric, Scores, Selection, Text
 from attncli.data.layer_table import layer_table
@@ -65,13 +64,6 @@ def snapshot(
     execution = Execution(request, parse_texts(text), load=lambda: model)
     others = () if held_out is None else tuple(parse_texts(held_out))
     return take_snapshot(execution, options, step, model.loaded.name if name is None else name, others)[1]
-
-
-def has_finite_parameters(model: nn.Module) -> bool:
-    """Return whether no parameter of a model is NaN or infinite."""
-    # PyTorch cannot say it of numbers of 8 bits
-    values = (part.float() if part.element_size() == 1 else part for part in model.parameters())
-    return all(bool(part.isfinite().all()) for part in values)
 
 
 def check_snapshot(options: SnapshotOptions, request: Request) -> None:

@@ -80,7 +80,8 @@ class LogStudy(Study["LogSeries"]):
 
     def run(self, execution: Execution) -> tuple[Collected, LogSeries]:
         """Return the run of the first checkpoint over the texts, and the snapshots of all; one model at a time."""
-        from attncli.engine.checkpoints import check_same_heads
+        from attncli.engine.checkpoints import check_same_heads, head_keys_of
+        from attncli.engine.on_checkpoints import each_checkpoint
         from attncli.engine.paired_tests import FEWEST
         from attncli.engine.runner import merge_infos
         from attncli.studies.log.series import LogSeries, diverged_note, overlap_note
@@ -89,17 +90,15 @@ class LogStudy(Study["LogSeries"]):
         measured: list[Checkpoint] = []
         runs: list[Collected] = []
         snapshots: list[Snapshot] = []
-        with execution.track("measuring", len(self.checkpoints), "checkpoints") as advance:
-            for checkpoint in self.checkpoints:
-                if (found := self._snapshot(execution, checkpoint)) is not None:
-                    run, shown = found
-                    measured.append(checkpoint)
-                    runs.append(run)
-                    snapshots.append(shown)
-                    names = measured[0].name, checkpoint.name
-                    check_same_heads(snapshots[0].heads, shown.heads, names)
-                    check_same_tokens(runs[0].inputs, run.inputs, names)
-                advance(1)
+        for checkpoint, own in each_checkpoint(execution, self.checkpoints, "measuring"):
+            if (found := self._snapshot(own, checkpoint)) is not None:
+                run, shown = found
+                measured.append(checkpoint)
+                runs.append(run)
+                snapshots.append(shown)
+                names = measured[0].name, checkpoint.name
+                check_same_heads(head_keys_of(snapshots[0].heads), head_keys_of(shown.heads), names)
+                check_same_tokens(runs[0].inputs, run.inputs, names)
         diverged = [checkpoint.name for checkpoint in self.checkpoints if checkpoint not in measured]
         notes = dict.fromkeys(diverged_note(diverged, len(self.checkpoints)))
         info = replace(merge_infos([run.info for run in runs]), model=execution.arguments["name"])
@@ -112,14 +111,14 @@ class LogStudy(Study["LogSeries"]):
     def _snapshot(self, execution: Execution, checkpoint: Checkpoint) -> tuple[Collected, Snapshot] | None:
         """Load a checkpoint and return what it shows; None if parameters are not finite.
 
+        execution  the execution on its model
         Raise ModelError that names it if it cannot be measured.
         """
         from attncli.engine.progress import untracked
-        from attncli.engine.runner import load_runner
-        from attncli.studies.log.snapshot import has_finite_parameters, take_snapshot
+        from attncli.models.state import has_finite_parameters
+        from attncli.studies.log.snapshot import take_snapshot
 
-        is_loaded = execution.has_model and checkpoint.path == execution.arguments["name"]
-        runner = execution.runner if is_loaded else load_runner({**execution.arguments, "name": checkpoint.path})
+        runner = execution.runner
         if not has_finite_parameters(runner.loaded.model):
             return None
         if runner.loaded.is_encoder_decoder:

@@ -33,21 +33,19 @@ class SeriesStudy(ProbeStudy["Series"]):
 
     def run(self, execution: Execution) -> tuple[Collected, Series]:
         """Return the run over the tokens, which are the same for all checkpoints, and the results of each."""
-        from attncli.engine.checkpoints import check_same_heads
-        from attncli.engine.runner import load_runner, merge_infos
+        from attncli.engine.checkpoints import check_same_heads, head_keys_of
+        from attncli.engine.on_checkpoints import each_checkpoint
+        from attncli.engine.runner import merge_infos
         from attncli.studies.repeated.series import Series
 
         runs: list[Collected] = []
         results: list[Repeated] = []
-        with execution.track("probing", len(self.checkpoints), "checkpoints") as advance:
-            for checkpoint in self.checkpoints:
-                # one model at a time is in memory
-                run, result = self.run_on(load_runner({**execution.arguments, "name": checkpoint.path}), execution)
-                names = self.checkpoints[0].name, checkpoint.name
-                check_same_heads((results or [result])[0].table(), result.table(), names)
-                runs.append(run)
-                results.append(result)
-                advance(1)
+        for checkpoint, own in each_checkpoint(execution, self.checkpoints, "probing"):
+            run, result = self.run_on(own.runner, execution)
+            runs.append(run)
+            results.append(result)
+            heads = [head_keys_of(shown.table()) for shown in (results[0], result)]
+            check_same_heads(*heads, (self.checkpoints[0].name, checkpoint.name))
         info = replace(merge_infos([run.info for run in runs]), model=execution.arguments["name"])
         return execution.finish(replace(runs[0], info=info)), Series(self.checkpoints, results)
 

@@ -197,5 +197,5 @@ def test_steps_that_are_needed_and_missing_are_refused() -> None:
 def test_checkpoints_of_other_models_are_refused() -> None:
     rule = trend("sink rises by more than 0.2")
     measured = [([Bound(rule, heads, (0,))], [np.zeros(len(heads))]) for heads in (HEADS, HEADS[:2])]
-    with pytest.raises(UsageError, match="'one' and 'two' have different heads"):
+    with pytest.raises(UsageError, match=r"'one' \(3 heads\) and 'two' \(2\) have different heads"):
         TrendSeries.of([Checkpoint("runs/one", None), Checkpoint("runs/two", None)], measured)

@@ -13,9 +13,10 @@ from torch import nn
 import attncli
 from attncli.errors import ModelError, UsageError
 from attncli.models.loading import load
+from attncli.models.state import has_finite_parameters
 from attncli.studies.log.options import SnapshotOptions
 from attncli.studies.log.result import Snapshot
-from attncli.studies.log.snapshot import has_finite_parameters, snapshot
+from attncli.studies.log.snapshot import snapshot
 
 TEXTS = ["The cat sat on the mat because it was warm.", "The animal didn't cross the street."]
 SMALL = SnapshotOptions(("entropy_normalized", "distance"), probe_length=6, sequences=1)
