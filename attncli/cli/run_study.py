@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attncli.cli.console import CommandConsole, command_console, print_note
+from attncli.cli.console import CommandConsole, command_console, each_note_once
 from attncli.cli.edit_arguments import edit_arguments
 from attncli.cli.large_corpus import shared_texts, texts_or_corpus
 from attncli.cli.own_module import module_run
 from attncli.cli.pictures import style_of
+from attncli.cli.study_files import StudyFiles
 from attncli.corpus_options import ONE_PROCESS, CorpusOptions
 from attncli.edit_options import EditedModelOptions, edit_lines
 from attncli.engine.checks import check_choice
-from attncli.engine.report import Drawing, Formats, Report, Table, with_key_value_heads
+from attncli.engine.report import Formats
 from attncli.engine.study import ResultT, Study
 from attncli.errors import UsageError, did_you_mean
 from attncli.module_options import ModuleOptions
@@ -32,14 +30,10 @@ from attncli.options import (
     typed,
 )
 from attncli.saved_options import SavedRunOptions
-from attncli.terminal import named_texts
 from attncli.vocabulary import DEFAULT_MODEL, LAYOUTS, MAPS_FORMATS, MODEL_HEADS
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from attncli.data import Text
-    from attncli.engine.collected import Collected
     from attncli.engine.invocation import Invocation
     from attncli.engine.progress import Track
     from attncli.engine.publish import Published
@@ -67,6 +61,34 @@ class CommonOptions:
 
 
 def run_study(
+    study: Study[Any],
+    common: CommonOptions,
+    pictures: PictureOptions | None = None,
+    texts: Sequence[Text] | None = None,
+    afterwards: Callable[[Published, CommandConsole], None] | None = None,
+    corpus: CorpusOptions = ONE_PROCESS,
+) -> None:
+    """Run a study on what the options say, or on each checkpoint if --model is a pattern; see `run_once`."""
+    # imported here: the help of the command line needs no NumPy
+    from attncli.engine.checkpoints import find_checkpoints, is_pattern
+
+    pattern = common.model.model
+    if common.shared is not None or pattern is None or not is_pattern(pattern):
+        run_once(study, common, pictures, texts, afterwards, corpus)
+        return
+    # imported here: it loads models
+    from attncli.cli.run_series import run_series
+    from attncli.engine.series import CheckpointSeries
+
+    checkpoints = find_checkpoints(pattern)
+    with command_console(common.console) as console, each_note_once():
+        study, invocation, files = _prepared(study, common, pictures, texts, corpus, console)
+        study.check(invocation.request)
+        anew = common.output.force or not corpus.resume
+        run_series(CheckpointSeries(study, invocation, checkpoints), files, anew, afterwards)
+
+
+def run_once(
     study: Study[ResultT],
     common: CommonOptions,
     pictures: PictureOptions | None = None,
@@ -74,91 +96,48 @@ def run_study(
     afterwards: Callable[[Published, CommandConsole], None] | None = None,
     corpus: CorpusOptions = ONE_PROCESS,
 ) -> ResultT:
-    """Run a study on what the options say, write its report, and print what was asked for; return its result.
+    """Run a study once, write its report, and print what was asked for; return its result.
 
     pictures    how pictures look, if the command has options for that
     texts       the texts, if they have been read already
     afterwards  called when everything is written and printed
     corpus      how a corpus is read, if the command can
     """
-    # imported here: the help of the command line needs no NumPy
-    from attncli.engine.invocation import execute
-    from attncli.engine.publish import publish
-
     with command_console(common.console) as console:
-
-        def print_path(path: Path) -> None:
-            if study.prints == "paths" and not console.to_person and not console.options.json:
-                console.data(str(path))
-
-        def show_drawing(drawing: Drawing) -> None:
-            if console.to_person and drawing.terminal is not None:
-                console.show(*drawing.terminal())
-
-        study = study.adapt(common.selection, common.saved.from_ is not None or common.own.module is not None)
-        allowed, named = study.formats, common.output.format
-        if not common.output.pictures:
-            allowed = allowed.without_pictures(named)
-        formats = allowed.choose(named)
-        pictures = pictures or PictureOptions()
-        style = style_of(pictures) if allowed.draws else None
-        invocation = invocation_of(study, common, formats, console.track, texts if study.reads else (), corpus)
-        if invocation.corpus is not None and study.formats_of_corpus is not None:
-            allowed = study.formats_of_corpus
-            _check_formats_of_corpus(study, allowed, named)
-        if allowed.draws < study.formats.draws:
-            invocation = replace(invocation, options={**invocation.options, "pictures": False})
-        if style is not None:
-            options = {**invocation.options, "pictures": style.chosen}
-            invocation = replace(invocation, options=options, typed={**invocation.typed, **typed(pictures)})
-        run, result = execute(invocation, study, console.track, print_note)
-        report = with_key_value_heads(study.report(result, run), study.name)
-        arguments = (study.name, report, invocation.folder, formats, allowed)
-        published = publish(*arguments, style=style, track=console.track, wrote=print_path, drew=show_drawing)
-        console.notes(published.notes)
-        tables = partial(_tables, study, result, run, common.console.verbose)
-        _print_result(console, study, report, published, tables, common.output.csv_safe)
+        study, invocation, files = _prepared(study, common, pictures, texts, corpus, console)
+        done = files.write(study, invocation, console.track)
+        files.show(study, done)
         if afterwards is not None:
-            afterwards(published, console)
-    return result
+            afterwards(done.published, console)
+    return done.result
 
 
-def _tables(study: Study[ResultT], result: ResultT, run: Collected, verbose: bool) -> Iterator[RenderableType]:
-    """Yield what a person sees: the texts and the main tables, and with `verbose` the others, else that there are."""
-    from rich.table import Table as ShownTable
-    from rich.text import Text
-
-    tables, details = list(study.terminal(result, run)), iter(study.details(result, run))
-    if tables:
-        yield from map(Text, named_texts(study.shown_texts(result, run)))
-    for table in chain(tables, details if verbose else ()):
-        yield table
-        yield from [""] if isinstance(table, ShownTable) else ()
-    if not verbose and next(details, None) is not None:
-        yield Text("--verbose shows further tables")
-
-
-def _print_result(
+def _prepared(
+    study: Study[ResultT],
+    common: CommonOptions,
+    pictures: PictureOptions | None,
+    texts: Sequence[Text] | None,
+    corpus: CorpusOptions,
     console: CommandConsole,
-    study: Study[Any],
-    report: Report,
-    published: Published,
-    tables: Callable[[], Iterable[RenderableType]],
-    csv_safe: bool,
-) -> None:
-    """Print the JSON document or the manifest, tables and `Wrote …` lines for a person, or the main table."""
-    from attncli.store import json_text, table_csv
-
-    if console.options.json:
-        console.data(json_text(published.manifest if study.prints == "paths" else report.document or {}))
-    elif console.to_person:
-        console.show(*tables())
-        for path in published.files:
-            console.wrote(path)
-    elif study.prints == "table":
-        main = next(iter(report.tables.values()))
-        for number, part in enumerate(main.parts_in("csv") if isinstance(main, Table) else [main]):
-            console.data(table_csv(part, header=not number, safe=csv_safe))
+) -> tuple[Study[ResultT], Invocation, StudyFiles]:
+    """Return the study for the selection, its invocation, and how its files are written."""
+    study = study.adapt(common.selection, common.saved.from_ is not None or common.own.module is not None)
+    allowed, named = study.formats, common.output.format
+    if not common.output.pictures:
+        allowed = allowed.without_pictures(named)
+    formats = allowed.choose(named)
+    pictures = pictures or PictureOptions()
+    style = style_of(pictures) if allowed.draws else None
+    invocation = invocation_of(study, common, formats, console.track, texts if study.reads else (), corpus)
+    if invocation.corpus is not None and study.formats_of_corpus is not None:
+        allowed = study.formats_of_corpus
+        _check_formats_of_corpus(study, allowed, named)
+    if allowed.draws < study.formats.draws:
+        invocation = replace(invocation, options={**invocation.options, "pictures": False})
+    if style is not None:
+        options = {**invocation.options, "pictures": style.chosen}
+        invocation = replace(invocation, options=options, typed={**invocation.typed, **typed(pictures)})
+    return study, invocation, StudyFiles(console, formats, allowed, style, common.output.csv_safe)
 
 
 def invocation_of(

@@ -34,6 +34,7 @@ class Invocation:
     typed     options as they were typed
     shared    model and forward pass that are shared with other steps on the same texts
     corpus    a corpus in the place of `texts`
+    on_load   called with the model once it is loaded, and raises an error if it cannot be used
     """
 
     command: str
@@ -46,6 +47,7 @@ class Invocation:
     shared: SharedPass | None = None
     corpus: Corpus | None = None
     corpus_options: CorpusOptions = field(default_factory=CorpusOptions)
+    on_load: Callable[[Runner], object] | None = None
 
     @cached_property
     def resolved(self) -> dict[str, Any]:
@@ -103,7 +105,10 @@ class Invocation:
         from attncli.engine.runner import load_runner
 
         assert not isinstance(self.source, Collected)  # a saved run has no model
-        return load_runner(self.source)
+        runner = load_runner(self.source)
+        if self.on_load is not None:
+            self.on_load(runner)
+        return runner
 
     def complete(self, run: Collected) -> Collected:
         """Return a run with the options of the command, and save its maps if `--save-maps` was given."""
@@ -140,6 +145,8 @@ def execute(
     execution.request = replace(execution.request, any_axes=study.any_axes)
     if corpus is None or isinstance(source, Collected):
         return study.run(execution)
+    if invocation.on_load is not None:
+        _ = execution.runner  # workers load models of their own, and check nothing
     arguments = source if invocation.shared is None else invocation.shared.arguments
     task = ShardTask(study, execution.request, arguments, corpus)
     return execute_corpus(task, execution, folder, invocation.corpus_options, tell)

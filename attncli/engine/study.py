@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the help of the command line needs no torch
 
     from attncli.data import Text
     from attncli.data.part_states import PartState
+    from attncli.engine.checkpoints import Checkpoint
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution, Source
     from attncli.engine.request import Request, RunOptions
@@ -70,6 +71,10 @@ class Study(ABC, Generic[ResultT]):
 
         Raise UsageError if its options do not go with the selection or with a saved run.
         """
+        return self
+
+    def of_checkpoint(self, checkpoint: Checkpoint) -> Self:
+        """Return the study for one checkpoint of a pattern of models; the same if nothing in it depends on that."""
         return self
 
     def run_options(self) -> RunOptions:

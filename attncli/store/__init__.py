@@ -4,7 +4,7 @@ files    atomic files                        folder   the folder of a run and it
 text     JSON text, safe names               tables   CSV, JSON Lines, Parquet; documents of results
 arrays   safetensors and npz files           runs     saved runs (codec: conversion to plain values and arrays)
 foreign  attention maps of other tools           partial  results of runs that are not complete
-shard_files  parts of runs on a corpus
+shard_files  parts of runs on a corpus    series_files  tables of the checkpoints of a series
 """
 
 from attncli.store.arrays import load_arrays

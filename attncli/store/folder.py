@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,12 @@ def run_document(info: RunInfo, *, given: bool = True) -> dict[str, Any]:
         return document
     notes = [note.replace(info.model, without_folders(info.model)) for note in document["notes"]]
     return {**_paths_without_folders(document), "notes": notes}
+
+
+def run_info_from(document: Mapping[str, Any]) -> RunInfo:
+    """Return where results come from, as the `run` object of a manifest says; KeyError if that is damaged."""
+    described = {**document, "cls": document["class"], "notes": tuple(document["notes"])}
+    return RunInfo(**{field.name: described[field.name] for field in fields(RunInfo) if field.name in described})
 
 
 def _paths_without_folders(document: Any, name: str = "") -> Any:

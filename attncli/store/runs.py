@@ -1,6 +1,5 @@
 """Saved runs: maps, statistics and vectors on disk, opened without the model."""
 
-import dataclasses
 import json
 import re
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from attncli.paths import what_is_at
 from attncli.store.arrays import load_arrays, save_arrays
 from attncli.store.codec import Decoder, Encoder, parse_layout
 from attncli.store.documents import ManifestDocument, SavedDocument, wrong_type
-from attncli.store.folder import MANIFEST, OutputFolder, read_manifest, unchanged
+from attncli.store.folder import MANIFEST, OutputFolder, read_manifest, run_info_from, unchanged
 from attncli.store.headers import Fits, any_size
 from attncli.store.possible import DamageError, check_parts
 from attncli.store.text import json_text
@@ -80,16 +79,9 @@ def open_run(directory: str | Path, fits: Fits = any_size) -> RunParts:
     arrays = load_arrays(folder / document["arrays"], fits=fits)
     try:
         decoder = Decoder(document["tokens"], arrays)
-        statistics, run = document["statistics"], manifest["run"]
-        described = {**run, "cls": run["class"], "notes": tuple(run["notes"])}
+        statistics = document["statistics"]
         parts = RunParts(
-            info=RunInfo(
-                **{
-                    field.name: described[field.name]
-                    for field in dataclasses.fields(RunInfo)
-                    if field.name in described
-                }
-            ),
+            info=run_info_from(manifest["run"]),
             inputs=tuple(map(decoder.input, document["inputs"])),
             maps=tuple(map(decoder.attention, document["attention"])),
             statistics=None if statistics is None else decoder.statistics(statistics),

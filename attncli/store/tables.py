@@ -127,11 +127,12 @@ def mark_unit(columns: TableColumns, by: By) -> dict[str, Array]:
 def records(columns: TableColumns) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table as plain values; undefined values are None."""
     names = list(columns)
-    for row in zip(*map(_plain_column, columns.values()), strict=True):
+    for row in zip(*map(plain_column, columns.values()), strict=True):
         yield dict(zip(names, row, strict=True))
 
 
-def _plain_column(column: Array) -> list[Any]:
+def plain_column(column: Array) -> list[Any]:
+    """Return the entries of a column as plain values; undefined values are None."""
     values: list[Any] = column.tolist()
     if column.dtype.kind == "f":
         return [value if math.isfinite(value) else None for value in values]
@@ -148,7 +149,7 @@ def table_csv(columns: TableColumns, header: bool = True, *, safe: bool = False)
     """
     cell = partial(_csv_cell, safe=safe)
     lines = [",".join(map(cell, columns))] if header else []
-    lines += map(",".join, zip(*([*map(cell, _plain_column(column))] for column in columns.values()), strict=True))
+    lines += map(",".join, zip(*([*map(cell, plain_column(column))] for column in columns.values()), strict=True))
     return "".join(f"{line}\n" for line in lines)
 
 

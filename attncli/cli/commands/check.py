@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncli.cli.run_study import CommonOptions, run_study
+from attncli.cli.run_study import CommonOptions, run_once
 from attncli.errors import CheckError, UsageError
 from attncli.options import ConsoleOptions, FolderOptions, ModelOptions, OutputOptions, typed
 from attncli.studies.check.ci import github
@@ -59,7 +59,7 @@ def check(
     common = CommonOptions(merged, texts, selection, files, console, given=typed(model, output))
     checkpoints = checkpoints_of_rules(file, merged.model)
     study = CheckStudy(options, file, rules, document.values, output.force, checkpoints)
-    checked = run_study(study, common, texts=texts_of(file)).checked
+    checked = run_once(study, common, texts=texts_of(file)).checked
     for line in github(rules, checked, os.environ):
         sys.stderr.write(f"{escaped(line)}\n")
     if not checked.holds:

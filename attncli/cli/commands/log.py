@@ -1,6 +1,6 @@
 """`attncli log`: what heads show at each checkpoint of a training."""
 
-from attncli.cli.run_study import CommonOptions, run_study
+from attncli.cli.run_study import CommonOptions, run_once
 from attncli.errors import UsageError
 from attncli.options import PictureOptions
 from attncli.studies.log.options import LogOptions
@@ -34,4 +34,4 @@ def log(common: CommonOptions, options: LogOptions, pictures: PictureOptions) ->
         )
     held_out = () if options.held_out is None else tuple(parse_texts(list(read_texts(options.held_out, None))))
     checkpoints = checkpoints_of(common.model.model or DEFAULT_MODEL)
-    run_study(LogStudy(options, checkpoints, held_out), common, pictures)
+    run_once(LogStudy(options, checkpoints, held_out), common, pictures)

@@ -1,6 +1,6 @@
 """`attncli patterns`: what each head does."""
 
-from attncli.cli.run_study import CommonOptions, run_study
+from attncli.cli.run_study import CommonOptions, run_once, run_study
 from attncli.corpus_options import ONE_PROCESS, CorpusOptions
 from attncli.errors import UsageError
 from attncli.options import PictureOptions, typed
@@ -52,7 +52,7 @@ def patterns(
     from attncli.engine.checkpoints import find_checkpoints, is_pattern
 
     if common.shared is None and is_pattern(common.model.model):
-        run_study(SeriesStudy(probe, passages, find_checkpoints(str(common.model.model))), common, pictures)
+        run_once(SeriesStudy(probe, passages, find_checkpoints(str(common.model.model))), common, pictures)
     else:
         run_study(RepeatedStudy(probe, passages), common, pictures)
 

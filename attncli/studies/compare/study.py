@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attncli.engine.report import Report
 from attncli.engine.study import Study
@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
     from rich.table import Table
 
     from attncli.data import Input, RunInfo, Text
+    from attncli.engine.checkpoints import Checkpoint
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import RunOptions
@@ -45,6 +46,13 @@ class CompareStudy(Study["ComparisonWithOther"]):
     def typed(self) -> dict[str, Any]:
         """Return the options that were typed, and the names of A and B."""
         return {**typed(self.options), **self.names}
+
+    def of_checkpoint(self, checkpoint: Checkpoint) -> Self:
+        """Return the study with a checkpoint as A, and as B too if none was named."""
+        study = replace(self, names={**self.names, "a": checkpoint.path})
+        if "b" in self.names or not isinstance(self.other, Mapping):
+            return study
+        return replace(study, other={**self.other, "name": checkpoint.path})
 
     def run_options(self) -> RunOptions:
         from attncli.studies.compare.compute import compared_metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from attncli.engine.report import Report
 from attncli.engine.study import Study
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
     from rich.table import Table
 
     from attncli.data import Text
+    from attncli.engine.checkpoints import Checkpoint
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import Request
@@ -53,6 +54,12 @@ class PruneStudy(Study["Pruning"]):
         if self.options.rank_file is not None:
             values["rank_file"] = input_sha256(self.texts_for_ranking())
         return values
+
+    def of_checkpoint(self, checkpoint: Checkpoint) -> Self:
+        """Return the study that saves the model without heads into a folder of its own."""
+        if self.options.save is None:
+            return self
+        return replace(self, options=replace(self.options, save=str(Path(self.options.save, checkpoint.name))))
 
     def check(self, request: Request) -> None:
         options = self.options
