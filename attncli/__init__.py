@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from attncli import integrations as integrations
     from attncli import keras as keras
     from attncli import nn as nn
+    from attncli.api.checkpoints import checkpoints
     from attncli.api.corpora import corpus
     from attncli.api.model import Model, capture, load
     from attncli.api.run import Run
@@ -83,10 +84,11 @@ __all__ += [
 ]
 __all__ += ["HighlightPage", "Importance", "Knockout", "LogSeries", "Page", "Patterns", "PictureArguments", "Pruning"]
 __all__ += ["QueryKeyMap", "RankedHeads", "Repeated", "Segments", "Snapshot", "Thresholds", "Watch", "__version__"]
-__all__ += ["capture", "compare", "corpus", "load", "load_pruned", "log", "open", "watch"]
+__all__ += ["capture", "checkpoints", "compare", "corpus", "load", "load_pruned", "log", "open", "watch"]
 __all__ += ["Edit", "block", "mean", "patch", "permute", "replace", "scale", "temperature", "uniform", "window", "zero"]
 
 _HOMES = {
+    "attncli.api.checkpoints": ("checkpoints",),
     "attncli.api.corpora": ("corpus",),
     "attncli.api.model": ("Model", "capture", "load"),
     "attncli.api.run": ("Run", "open"),

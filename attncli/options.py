@@ -78,8 +78,8 @@ class ModelOptions:
 
     model: str | None = option(
         "Model",
-        "Hub id, folder, GGUF file, or demo:encoder, demo:decoder, demo:seq2seq, demo:classifier "
-        f"(default: {vocabulary.DEFAULT_MODEL})",
+        "Hub id, folder, GGUF file, demo:encoder, demo:decoder, demo:seq2seq or demo:classifier "
+        f"(default: {vocabulary.DEFAULT_MODEL}); 'runs/*' in quotes: all checkpoints that match",
         "-m",
         metavar="ID_OR_DIR",
     )

@@ -56,7 +56,8 @@ def find_checkpoints(pattern: str) -> tuple[Checkpoint, ...]:
     matches = glob.glob(os.path.expanduser(pattern))  # noqa: PTH111, PTH207
     folders = [path for path in matches if any(Path(path, name).is_file() for name in _CONFIGS)]
     if not folders:
-        found = f"its {counted(len(matches), 'match')} hold no {_CONFIGS[0]}" if matches else "nothing matches"
+        few = f"its {len(matches)} match{'es' if len(matches) > 1 else ''} hold no {_CONFIGS[0]}"
+        found = few if matches else "nothing matches"
         raise UsageError(f"--model '{pattern}' is a pattern of model folders, but {found}: give another pattern")
     parts = _parts_of_names(folders)
     return tuple(sorted((_checkpoint(path, parts) for path in folders), key=_order))

@@ -1,5 +1,6 @@
 """Where a model lies and what the files beside its weights say: bundled models, folders, hub ids, sentence models."""
 
+import glob
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,6 +69,11 @@ def locate(name: str) -> str:
             problem = "has no weights; expected model.safetensors next to config.json"
             raise ModelError(f"model folder '{folder}' {problem}{advice}")
         return str(folder)
+    if found == "nothing" and glob.has_magic(name):
+        raise ModelError(
+            f"'{name}' is a pattern of model folders, and one model is read here: give one folder. Commands that write "
+            "files take a pattern as --model; in Python attncli.checkpoints lists the folders"
+        )
     if found == "file" or name.startswith(("/", "./", "../", "~")) or name.count("/") > 1:
         what = "a file" if found == "file" else "nothing"
         raise ModelError(f"model '{name}': expected a folder with config.json, found {what}; give a folder or a hub id")

@@ -1,6 +1,5 @@
 """What users read about a model that does not load, in one line."""
 
-import glob
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -55,11 +54,6 @@ def _load_failure(name: str, error: Exception) -> str:
         if "SafetensorError" in types or "safetensors" in text or "header" in text:
             return f"its safetensors file is corrupt or incomplete ({first_line(error)})"
         return first_line(error)
-    if glob.has_magic(name):
-        return (
-            "it is a pattern of model folders, which only attncli log, patterns --probe repeated and the trends of "
-            "check read; give one folder"
-        )
     offline = {"OfflineModeIsEnabled", "LocalEntryNotFoundError", "ConnectionError", "ConnectError"}
     if types & offline or "connect" in text or "offline" in text:
         return (

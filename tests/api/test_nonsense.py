@@ -212,6 +212,7 @@ RIGHT_OF = {
     "replace": {"heads": "0.0", "weights": np.eye(2)},
     "scale": {"heads": "0.0", "factor": 0.5},
     "temperature": {"value": 2.0},
+    "checkpoints": {"model": "nowhere/*"},
     "load_pruned": {"folder": "nowhere"},
     "window": {"width": 2},
     "Attribution.shares": {"method": "attention"},

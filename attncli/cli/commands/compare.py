@@ -47,7 +47,7 @@ def compare(
 
     Two models read the same texts: base and fine-tuned or with an adapter, two checkpoints (--revision-b), two
     precisions (--dtype-b), one with edited attention (--edit-b "zero 1.3"). One model reads two texts: --text and
-    --against-text. Or two runs that were saved with --save-maps.
+    --against-text. Or two runs that were saved with --save-maps. A may be a pattern of checkpoints.
 
     For each head: js_distance, the distance of its map in B to its map in A, and the distance of the nearest other
     head of its layer in A; and the change of each measure. With 6 texts or more there are bootstrap intervals, and

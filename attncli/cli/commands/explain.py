@@ -81,11 +81,16 @@ def page(name: str) -> str:
 
 
 def _with_page(name: str) -> str:
-    """Return the name, or of a table or picture without a page the file that has one: `find.json` for `find.csv`."""
+    """Return the name, or of a table or picture without a page the file that has one: `find.json` for `find.csv`.
+
+    The tables of all series have one page.
+    """
     known = names()
     stem, dot, suffix = name.rpartition(".")
     if name in known or not dot or suffix not in (*TABLE_FORMATS, *PICTURE_FORMATS):
         return name
+    if stem.endswith("-series"):
+        return "series.json"
     return next((other for other in known if other.rpartition(".")[0] == stem), name)
 
 

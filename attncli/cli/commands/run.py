@@ -20,7 +20,7 @@ from attncli.cli.read_input import read_input
 from attncli.cli.run_study import CommonOptions, load_arguments, request_of
 from attncli.corpus_options import CorpusOptions
 from attncli.edit_options import EditedModelOptions
-from attncli.errors import AttnError
+from attncli.errors import AttnError, UsageError
 from attncli.options import (
     ConsoleOptions,
     FolderOptions,
@@ -34,7 +34,7 @@ from attncli.vocabulary import CORPUS_TEXTS
 
 if TYPE_CHECKING:  # the help of the command line needs no torch
     from attncli.cli.config.plan import ConfigPlan, ConfigStep
-    from attncli.data import Text
+    from attncli.data import RunInfo, Text
     from attncli.engine.progress import Track
     from attncli.engine.runner import Runner, SharedPass
     from attncli.inputs.corpus import Corpus
@@ -59,8 +59,9 @@ def run(
     The keys of the file are the options of the command line: model, text, layer and so on; models and inputs for
     several of them; and steps, which are commands with options of their own. Each model is loaded once and reads each
     input once for all steps; of a corpus of more than 1,000 texts, each step reads the texts, in shards if it can. A
-    step writes to OUT/MODEL/INPUT/STEP what its command alone would write. Options of the command line override the
-    file. All keys: attncli explain config; a JSON Schema for editors: attncli explain config --json.
+    step writes to OUT/MODEL/INPUT/STEP what its command alone would write; on a pattern of checkpoints (model:
+    runs/checkpoint-*), it runs on each. Options of the command line override the file. All keys: attncli explain
+    config; a JSON Schema for editors: attncli explain config --json.
 
     In a pipe, prints the path of each file; with --json the manifest.
 
@@ -133,8 +134,14 @@ class _PlanRun:
 
     def run(self) -> None:
         """Run each model on each input; an error names the step, and files that were written before it stay."""
-        infos = []
+        # imported here: the help needs no NumPy
+        from attncli.engine.checkpoints import is_pattern
+
+        infos: list[RunInfo] = []
         for model_name, model in self.plan.models.items():
+            if is_pattern(model.model):
+                infos += self._run_on_checkpoints(model_name, model)
+                continue
             with command_console(self.console_options):
                 # imported here: the help needs no torch, and the console keeps libraries quiet when they are imported
                 from attncli.engine.runner import load_runner
@@ -156,6 +163,23 @@ class _PlanRun:
             info = replace(merge_infos(infos), resolved=self.resolved, input_sha256=_all_sha256(self.texts.values()))
             self._print_result(console, self.folder.finish(info))
 
+    def _run_on_checkpoints(self, model_name: str, model: EditedModelOptions) -> Iterator[RunInfo]:
+        """Run each step on the checkpoints of a pattern, as its command alone would; yield where results come from."""
+        from attncli.store.folder import read_manifest, run_info_from
+
+        for options in self.plan.inputs.values():
+            if "-" in (options.file, options.text_file):
+                raise UsageError(
+                    f"--model '{model.model}' is a pattern, whose models read the texts one after another, and stdin "
+                    "can be read once: save the texts as a file first"
+                )
+        self.folder.claim()
+        for input_name, step in itertools.product(self.plan.inputs, self.plan.steps):
+            path = f"{model_name}/{input_name}/{step.name}"
+            with _errors_at(path):
+                self._run_step(step, model, input_name, path, None)
+            yield run_info_from((read_manifest(self.folder.path / path) or {})["run"])
+
     def _share_pass(self, runner: Runner, model_name: str, input_name: str, console: CommandConsole) -> SharedPass:
         """Return one forward pass for all steps, with the heads that all of them select; none over a corpus."""
         from attncli.engine.runner import share_corpus, share_pass
@@ -175,9 +199,12 @@ class _PlanRun:
         return replace(shared, corpus=read.corpus, arguments=self.arguments[model_name])
 
     def _run_step(
-        self, step: ConfigStep, model: EditedModelOptions, input_name: str, path: str, shared: SharedPass
+        self, step: ConfigStep, model: EditedModelOptions, input_name: str, path: str, shared: SharedPass | None
     ) -> None:
-        """Run a command as from the command line, without what it prints on stdout."""
+        """Run a command as from the command line, without what it prints on stdout.
+
+        shared  the model and its pass over the texts; None if the command loads its models and reads texts itself
+        """
         folder = replace(self.plan.output, out=str(self.folder.path / path))
         common = CommonOptions(
             model,

@@ -291,5 +291,5 @@ def test_tables_fit_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_command_for_one_model_says_what_a_pattern_is_for() -> None:
-    with pytest.raises(ModelError, match="it is a pattern of model folders, which only attncli log"):
+    with pytest.raises(ModelError, match="is a pattern of model folders, and one model is read here: give one folder"):
         attncli.load("runs/checkpoint-*").run("a cat")
