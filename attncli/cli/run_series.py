@@ -98,6 +98,8 @@ def _publish(series: CheckpointSeries, files: StudyFiles) -> None:
         return
     if changes := series.changes():
         console.show(_table(changes, series, console.options.verbose), "")
+    elif report.tables and len(series.runs) > 1:
+        console.show("no row is the same at the first and the last checkpoint, as when these predict other tokens\n")
     for run in series.runs:
         folder = series.folder.path / run.checkpoint.name
         console.wrote(f"{folder}/ ({counted(len(run.manifest['files']), 'file')})")
@@ -112,7 +114,7 @@ def _table(changes: Sequence[SeriesChange], series: CheckpointSeries, verbose: b
 
     first, last = series.runs[0].checkpoint, series.runs[-1].checkpoint
     known = {change.measure for change in changes}
-    shown = [change for change in changes if verbose or not _belongs(change.measure, known)]
+    shown = [change for change in changes if verbose or (change.change and not _belongs(change.measure, known))]
     shown = shown if verbose else shown[:_MOST_MEASURES]
     kinds = {change.row.get("kind") for change in changes}
     title = f"largest change from {escaped(first.name)} to {escaped(last.name)}"
@@ -137,4 +139,4 @@ def _row_name(change: SeriesChange, several_kinds: bool) -> str:
     row = change.row
     if row.keys() == {"kind", "layer", "head"}:
         return f"{row['kind']} {row['layer']}.{row['head']}" if several_kinds else f"{row['layer']}.{row['head']}"
-    return escaped(", ".join(str(value) for value in row.values()))
+    return escaped(", ".join(f"{name} {value}" for name, value in row.items() if value is not None))

@@ -283,6 +283,8 @@ def test_changes_are_of_the_same_rows() -> None:
     first = {"token": names, "count": np.array([1, 1]), "score": np.array([0.0, np.nan])}
     last = {"token": names[::-1], "count": np.array([1, 1]), "score": np.array([3.0, 2.0])}
     (change,) = largest_changes(first, last)
-    assert (change.row, change.before, change.after, change.rows) == ({"token": "a", "count": 1}, 0.0, 2.0, 2)
+    assert (change.row, change.before, change.after, change.rows) == ({"token": "a"}, 0.0, 2.0, 2)
+    (change,) = largest_changes({**first, "count": np.array([1, 2])}, last)
+    assert (change.row, change.rows) == ({"token": "a"}, 1)
     assert largest_changes({**first, "token": names[[0, 0]]}, last) == []
     assert largest_changes(first, {**last, "token": np.array(["c", "d"], dtype=object)}) == []
