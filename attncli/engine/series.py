@@ -154,8 +154,8 @@ class CheckpointSeries:
         if any(run.header["inputs"] != self.runs[0].header["inputs"] for run in self.runs):
             notes.append(OTHER_TOKENS)
         info = merge_infos([run.info for run in self.runs])
-        own = {"given": dict(self.invocation.typed), "resolved": self.invocation.resolved}
-        return replace(info, model=self.invocation.source["name"], notes=(*notes, *info.notes), **own)
+        info = replace(info, model=self.invocation.source["name"], notes=(*notes, *info.notes))
+        return replace(info, given=dict(self.invocation.typed), resolved=self.invocation.resolved)
 
     def _entry(self, checkpoint: Checkpoint) -> dict[str, Any]:
         return {

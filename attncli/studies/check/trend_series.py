@@ -37,8 +37,8 @@ class TrendSeries:
         """Return the series of what was measured at each checkpoint; raise UsageError if their heads differ."""
         first, *_ = measured
         for checkpoint, (bound, _) in zip(checkpoints, measured, strict=True):
-            heads = [[head for of_rule in rules for head in of_rule.heads] for rules in (first[0], bound)]
-            check_same_heads(*heads, (checkpoints[0].name, checkpoint.name))
+            ours, theirs = ([head for rule in rules for head in rule.heads] for rules in (first[0], bound))
+            check_same_heads(ours, theirs, (checkpoints[0].name, checkpoint.name))
         columns = zip(*(values for _, values in measured), strict=True)
         return cls(checkpoints, first[0], [np.array(column) for column in columns])
 

@@ -44,8 +44,8 @@ class SeriesStudy(ProbeStudy["Series"]):
             run, result = self.run_on(own.runner, execution)
             runs.append(run)
             results.append(result)
-            heads = [head_keys_of(shown.table()) for shown in (results[0], result)]
-            check_same_heads(*heads, (self.checkpoints[0].name, checkpoint.name))
+            first, own_heads = (head_keys_of(shown.table()) for shown in (results[0], result))
+            check_same_heads(first, own_heads, (self.checkpoints[0].name, checkpoint.name))
         info = replace(merge_infos([run.info for run in runs]), model=execution.arguments["name"])
         return execution.finish(replace(runs[0], info=info)), Series(self.checkpoints, results)
 
