@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 
 import attncli
 from attncli import models
-from attncli.cli import large_corpus
 from attncli.cli.command_table import all_commands, study_commands
 from attncli.engine.checkpoints import find_checkpoints
 from attncli.engine.series_changes import largest_changes
+from attncli.studies.stats.study import StatsStudy
 
 if TYPE_CHECKING:
     from conftest import Called, RunCli
@@ -248,7 +248,7 @@ def test_bad_patterns_are_one_line(run_cli: RunCli, demo_dirs: dict[str, Path], 
 def test_a_corpus_is_read_in_shards_with_each_checkpoint(
     run_cli: RunCli, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(large_corpus, "CORPUS_TEXTS", 3)
+    monkeypatch.setattr(StatsStudy, "corpus_from", 3)
     Path("texts.txt").write_text("the cat sat\na dog ran\nit was warm\nthe mat\n")
     call = ("stats", "-f", "texts.txt", "-l", "0", "--metric", "sink", "--no-pictures")
     assert run_cli(*call, "-m", f"{checkpoints}/checkpoint-1*", "-o", "out").code == 0
