@@ -113,7 +113,7 @@ class CheckpointSeries:
     def leave_out(self, checkpoint: Checkpoint, error: ModelError) -> str:
         """Leave out a checkpoint whose model cannot be run; return a note that says so."""
         self.left_out[checkpoint.name] = str(error).replace(checkpoint.path, checkpoint.name)
-        return f"{checkpoint.name} is left out: {error}"
+        return self._left_out_note(checkpoint.name)
 
     def add(self, run: CheckpointRun) -> None:
         """Add the run on the next checkpoint; raise UsageError if its heads are not those of the others."""
@@ -150,12 +150,15 @@ class CheckpointSeries:
     def _info(self) -> RunInfo:
         """Return where the results come from, with the notes of all runs, and which checkpoints are left out."""
         assert isinstance(self.invocation.source, Mapping)
-        notes = [f"{name} is left out: {reason}" for name, reason in self.left_out.items()]
+        notes = [*map(self._left_out_note, self.left_out)]
         if any(run.header["inputs"] != self.runs[0].header["inputs"] for run in self.runs):
             notes.append(OTHER_TOKENS)
         info = merge_infos([run.info for run in self.runs])
         info = replace(info, model=self.invocation.source["name"], notes=(*notes, *info.notes))
         return replace(info, given=dict(self.invocation.typed), resolved=self.invocation.resolved)
+
+    def _left_out_note(self, name: str) -> str:
+        return f"{name} is left out: {self.left_out[name]}"
 
     def _entry(self, checkpoint: Checkpoint) -> dict[str, Any]:
         return {

@@ -231,6 +231,7 @@ def test_broken_checkpoints_are_named_and_left_out(run_cli: RunCli, runs: Path) 
     assert reasons[30].startswith("model 'checkpoint-30' could not be loaded: its safetensors file is corrupt")
     assert {row["step"] for row in document["rows"]} == {20}
     assert "note: checkpoint-100 is left out: some of its parameters are not finite\n" in done.err
+    assert done.err.count("is left out") == 2
     shutil.rmtree(runs / "checkpoint-20")
     none = run_cli(*STATS, "-m", f"{runs}/*", "-o", "none")
     assert (none.code, none.err.splitlines()[-1][:6]) == (3, "error:")
