@@ -97,14 +97,14 @@ class Trace:
         """
         try:
             for name, module in self._modules:
-                module._forward_pre_hooks[self] = partial(self._enter, name)  # type: ignore[index]
-                module._forward_hooks[self] = self._leave  # type: ignore[index]
-                module._forward_hooks_always_called[self] = True  # type: ignore[index]
+                module._forward_pre_hooks[self] = partial(self._enter, name)
+                module._forward_hooks[self] = self._leave
+                module._forward_hooks_always_called[self] = True
             yield
         finally:
             for _, module in self._modules:
                 for hooks in (module._forward_pre_hooks, module._forward_hooks, module._forward_hooks_always_called):
-                    hooks.pop(self, None)  # type: ignore[call-overload]
+                    hooks.pop(self, None)
 
     def _enter(self, name: str, module: nn.Module, args: object) -> None:
         self.stack.append(name)
