@@ -117,8 +117,8 @@ class AttentionCall:
     def scores_are_close(self) -> bool:
         """Whether no score can lie `LEAST_SCORE` below another of its row, because queries and keys are too short.
 
-        Checked only on a CPU, where it saves a pass over all scores, and where there are more scores than numbers in the
-        queries; on other devices the check would wait for them.
+        Checked only on a CPU, where it saves a pass over all scores, and if these are more than the numbers of
+        the queries; on other devices the check would wait for them.
         """
         if self.query.device.type != "cpu" or self.added_terms or self.shape[3] < self.query.shape[3]:
             return False
