@@ -9,8 +9,14 @@ from attncli.arguments import checks_arguments
 from attncli.data import Statistics
 from attncli.data.pair_weights import TokenName
 from attncli.engine.request import RunOptions, metric_names
+from attncli.engine.runner import Runner
+from attncli.errors import UsageError
 from attncli.inputs.corpus import Corpus
+from attncli.inputs.corpus_pair import CorpusPair
 from attncli.inputs.texts import Texts, parse_texts
+from attncli.studies.compare.options import CompareOptions
+from attncli.studies.compare.result import Comparison
+from attncli.studies.compare.study import CompareStudy
 from attncli.studies.importance.options import ImportanceMethod, ImportanceOptions, ImportanceUnit
 from attncli.studies.importance.result import Importance
 from attncli.studies.importance.study import ImportanceStudy
@@ -48,6 +54,35 @@ class StudyRunner(ExplainingRunner):
         metrics = metric_names(run_options.pop("metrics", None) or ALL_METRICS)
         options = StatsOptions(metric=list(metrics), **own)
         return self.study(StatsStudy(options), text, pair=pair, target=target, **run_options)
+
+    def compare(
+        self,
+        text: Texts | Corpus,
+        other: Runner | None = None,
+        *,
+        against: Corpus | None = None,
+        **run_options: Unpack[RunOptions],
+    ) -> Comparison:
+        """Return how another model (B) attends differently to the same texts, or this model to another corpus.
+
+        text         one or several texts, or `attncli.corpus("corpus/*.parquet")`: of a corpus only sums are kept
+        other        the model B; this one by default
+        against      the corpus that B reads instead of the corpus `text`
+        run_options  options of the forward pass; metrics names those to compare, by default all that are amounts;
+                     by="norm" compares value-weighted norms
+        `attncli.compare` compares two runs. Needs `pip install "attncli[analyses]"` for 6 texts or more. Raise
+        UsageError if there is nothing to compare, or if A and B have different heads, or different tokens of a text.
+        """
+        if other is None and against is None:
+            raise UsageError("there is nothing to compare with: give another model, or a corpus as against")
+        if against is not None and not isinstance(text, Corpus):
+            raise UsageError("against goes with a corpus: give attncli.corpus(...) as the text too")
+        metrics, by = run_options.pop("metrics", None), run_options.pop("by", "weight")
+        options = CompareOptions(by, metric=None if metrics is None else list(metric_names(metrics)))
+        texts = () if isinstance(text, Corpus) else parse_texts(text)
+        study = CompareStudy(options, other=other or self, texts=texts, two_corpora=against is not None)
+        read = CorpusPair.of(text, against) if isinstance(text, Corpus) and against is not None else text
+        return self.study(study, read, **run_options)[0]
 
     def importance(
         self,

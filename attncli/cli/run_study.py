@@ -92,14 +92,14 @@ def run_once(
     study: Study[ResultT],
     common: CommonOptions,
     pictures: PictureOptions | None = None,
-    texts: Sequence[Text] | None = None,
+    texts: Sequence[Text] | Corpus | None = None,
     afterwards: Callable[[Published, CommandConsole], None] | None = None,
     corpus: CorpusOptions = ONE_PROCESS,
 ) -> ResultT:
     """Run a study once, write its report, and print what was asked for; return its result.
 
     pictures    how pictures look, if the command has options for that
-    texts       the texts, if they have been read already
+    texts       the texts, if they have been read already, or a corpus that is read in shards
     afterwards  called when everything is written and printed
     corpus      how a corpus is read, if the command can
     """
@@ -145,19 +145,20 @@ def invocation_of(
     common: CommonOptions,
     formats: tuple[str, ...],
     track: Track,
-    texts: Sequence[Text] | None = None,
+    texts: Sequence[Text] | Corpus | None = None,
     corpus_options: CorpusOptions = ONE_PROCESS,
 ) -> Invocation:
     """Return the invocation of a study, checked as far as that is possible without a model.
 
     formats  file formats that are written
     track    shows how far a corpus is read
-    texts    the texts if they need not be read; empty for a study that reads none
+    texts    the texts if they need not be read, or a corpus; empty for a study that reads none
     Raise UsageError if options exclude each other or a text is wrong.
     """
     from attncli.engine.collected import Collected
     from attncli.engine.corpus import needs_texts
     from attncli.engine.invocation import Invocation
+    from attncli.inputs.corpus import Corpus
 
     model, output, saved, shared = common.model, common.output, common.saved, common.shared
     resolved = study.resolved_with_formats(formats)
@@ -188,6 +189,8 @@ def invocation_of(
     reads_head = isinstance(study.options, StudyOptions) and study.options.reads_head
     source = load_arguments(model, model_head, common.texts.generate > 0 or predicts, reads_head)
     corpus: Corpus | None = None
+    if isinstance(texts, Corpus):
+        texts, corpus = (), texts
     if texts is None:
         needed = needs_texts(study, request, output.save_maps)
         if shared is None:

@@ -1,7 +1,9 @@
 """What a corpus has, for results over texts that are too many to be listed one by one."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -16,6 +18,7 @@ class CorpusCounts:
     skipped  number of texts that the model cannot read, which were left out
     examples  the first of these, with the reason
     sha256   hash of the contents
+    against  the size of the second corpus, if two are compared
     """
 
     texts: int
@@ -25,6 +28,7 @@ class CorpusCounts:
     skipped: int = 0
     examples: Sequence[str] = ()
     sha256: str = ""
+    against: CorpusCounts | None = None
 
     @property
     def document(self) -> dict[str, Any]:
@@ -35,6 +39,9 @@ class CorpusCounts:
     @property
     def notes(self) -> tuple[str, ...]:
         """A note on the texts that were left out, if there are any."""
+        if self.against is not None:
+            sides = zip("AB", (replace(self, against=None), self.against), strict=True)
+            return tuple(f"{side}: {note}" for side, counts in sides for note in counts.notes)
         if not self.skipped:
             return ()
         more = f"; and {self.skipped - len(self.examples)} more" if self.skipped > len(self.examples) else ""

@@ -119,7 +119,8 @@ def execute_corpus(
     tell  receives notes that are shown before the heavy work
     """
     _check_engine(options, str(task.arguments["device"]))
-    parts = [folder.command, folder.digest, *map(version, PACKAGES), model_files(task.arguments["name"])]
+    models = (task.arguments["name"], *task.study.other_models())
+    parts = [folder.command, folder.digest, *map(version, PACKAGES), *map(model_files, models)]
     keys = [_key([*parts, shard.digest]) for shard in task.survey.shards]
     files = ShardFiles(folder, keys)
     files.open()
@@ -130,7 +131,7 @@ def execute_corpus(
         return run_corpus(task, files, execution, with_ray(options), missing)
     workers, note = options.workers, ""
     if workers is None:
-        workers, note = default_workers(task.arguments, len(missing), options.threads)
+        workers, note = default_workers(task.arguments, len(missing), options.threads, task.study.other_models())
     if note:
         tell(note)
     if workers > 1:
@@ -172,7 +173,7 @@ def run_corpus(
             contents.write(number, data)
     headers = [content.header for content in _in_order(task, contents)]
     info, counts = run_info_of(headers), _counts(task, headers)
-    info = replace(info, input_sha256=counts.sha256, notes=(*info.notes, *counts.notes))
+    info = replace(info, input_sha256=task.survey.digest, notes=(*info.notes, *counts.notes))
     execution.texts = tuple(Text(record.text) for record in task.corpus.read(task.survey.shards[0])[:1])
     run, result = task.study.merge(_States(task, contents), Collected(info, (), corpus=counts), execution)
     return execution.finish(run), result
@@ -199,17 +200,25 @@ def _in_order(task: ShardTask, contents: ShardFiles | ShardMemory) -> Iterator[S
 
 
 def _counts(task: ShardTask, headers: Sequence[Mapping[str, Any]]) -> CorpusCounts:
-    """Return how much was read."""
-    examples = [place for header in headers for place in header["examples"]]
-    return CorpusCounts(
-        texts=sum(header["texts"] for header in headers),
-        tokens=sum(header.get("tokens", 0) for header in headers),
-        files=len(task.corpus.files),
-        malformed=task.survey.skipped,
-        skipped=sum(header["skipped"] for header in headers),
-        examples=tuple(examples[:_EXAMPLES]),
-        sha256=task.survey.digest,
-    )
+    """Return how much was read; of two corpora how much of the first, with that of the second as `against`."""
+    sides = task.corpus.sides or (task.corpus,)
+    counts = []
+    for number, corpus in enumerate(sides):
+        of_side = [header for header, shard in zip(headers, task.survey.shards, strict=True) if shard.side == number]
+        examples = [place for header in of_side for place in header["examples"]]
+        survey = corpus.survey(task.texts_of_a_shard)
+        counts.append(
+            CorpusCounts(
+                texts=sum(header["texts"] for header in of_side),
+                tokens=sum(header.get("tokens", 0) for header in of_side),
+                files=len(corpus.files),
+                malformed=survey.skipped,
+                skipped=sum(header["skipped"] for header in of_side),
+                examples=tuple(examples[:_EXAMPLES]),
+                sha256=survey.digest,
+            )
+        )
+    return counts[0] if len(counts) == 1 else replace(counts[0], against=counts[1])
 
 
 def _key(parts: Sequence[Any]) -> str:

@@ -97,6 +97,8 @@ class Execution:
     numbers     numbers of the texts, where those between are left out; else they count from `first`
     leave_out   receives the error of a text of a corpus that cannot be analysed, and its position: it raises an error,
                 unless such texts are left out; None without a corpus
+    places      where each text of a corpus stands: `corpus/a.jsonl, line 12`
+    side        number of the corpus, if two are read
     partial     keeps results as they come, so that the same command continues after an interruption
     """
 
@@ -114,6 +116,8 @@ class Execution:
     first: int = 0
     numbers: Sequence[int] = ()
     leave_out: Callable[[AttnError, int], None] | None = None
+    places: Sequence[str] = ()
+    side: int = 0
     partial: PartialResults = field(default_factory=PartialResults)
 
     @cached_property

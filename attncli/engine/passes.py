@@ -201,14 +201,14 @@ class Pass:
         resolved = self.request.resolved() | self.loaded.resolved_edits
         return replace(info, resolved=resolved, notes=self.notes, input_sha256=input_sha256(texts))
 
-    def runs(self, texts: Sequence[Text], track: Track = untracked) -> Iterator[Collected]:
-        """Yield one run per batch, so that only the maps of one batch are in memory."""
+    def runs(self, texts: Sequence[Text], track: Track = untracked, more: Sequence[Sink] = ()) -> Iterator[Collected]:
+        """Yield one run per batch, so that only the maps of one batch are in memory; `more` see the same attention."""
         self.check_memory(at_once=False)
         info, removed, shadow = self.info_of(texts), [], shared_shadow(self.loaded.model, len(self.batches))
         with track("reading", sum(map(tokens_in, self.batches)), "tokens") as advance:
             for batch in self.batches:
                 keep = self._keep(batch)
-                inputs, share = self.run(batch, [self.combined(keep)], advance, shadow)
+                inputs, share = self.run(batch, [self.combined(keep), *more], advance, shadow)
                 removed.append(share)
                 run = Collected(info, inputs, tuple(self._with_options(keep.result(inputs), inputs)))
                 yield run.with_notes(*self._dropped_note(removed))

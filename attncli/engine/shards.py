@@ -46,8 +46,13 @@ class ShardTask:
     @property
     def survey(self) -> Survey:
         """The shards of the corpus."""
-        survey = self.corpus.survey(self.size or self.study.shard_texts)
+        survey = self.corpus.survey(self.texts_of_a_shard)
         return survey if self.size or self.study.shard_texts < SHARD_TEXTS else survey.joined
+
+    @property
+    def texts_of_a_shard(self) -> int:
+        """The number of texts of a shard, before shards are joined."""
+        return self.size or self.study.shard_texts
 
     def where(self, shard: Shard) -> str:
         """Return where the records of a shard are, for errors."""
@@ -106,14 +111,16 @@ def compute_shard(task: ShardTask, shard: Shard, load: Callable[[], Runner], adv
 
     while records:
         numbers, texts = [number for number, _ in records], tuple(Text(record.text) for _, record in records)
+        settings: dict[str, Any] = {"arguments": task.arguments, "first": shard.first, "side": shard.side}
         execution = Execution(
             task.request,
             texts,
             load=load,
             track=progress.track,
-            first=shard.first,
             numbers=numbers,
             leave_out=leave_out,
+            places=[record.where for _, record in records],
+            **settings,
         )
         try:
             run, state = task.study.shard(execution)

@@ -105,6 +105,10 @@ class Study(ABC, Generic[ResultT]):
         """Return the option that needs all texts of a corpus at once; "" if there is none."""
         return ""
 
+    def other_models(self) -> tuple[str, ...]:
+        """Return the names or folders of the models that it reads besides that of the execution."""
+        return ()
+
     def shard(self, execution: Execution) -> tuple[Collected, PartState]:
         """Return the run of some texts of a corpus, and what is kept of them for `merge`."""
         raise NotImplementedError(f"{self.name} reads no corpus")

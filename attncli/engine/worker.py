@@ -17,7 +17,7 @@ from attncli import errors
 from attncli.engine.progress import Advance
 from attncli.engine.shards import ShardTask, compute_shard
 from attncli.errors import AttnError, is_out_of_memory
-from attncli.inputs.corpus import Corpus
+from attncli.inputs.corpus_pair import corpus_from_arguments
 from attncli.inputs.shards import Shard
 from attncli.store.shard_files import shard_to_bytes
 from attncli.wording import named_as_flags, names_flags
@@ -35,7 +35,7 @@ class WorkerSettings:
     """What a worker receives when it starts: plain values and options, never a model.
 
     arguments  arguments of `load_runner`
-    corpus     arguments of `Corpus.from_arguments`
+    corpus     arguments of `corpus_from_arguments`
     threads    number of threads that compute
     gpu        the GPU that the worker uses; None for no choice
     as_flags   whether messages name options as the command line does
@@ -94,7 +94,7 @@ def shard_computer(settings: WorkerSettings) -> Callable[[Shard, Advance], bytes
     from attncli.engine.runner import load_runner
 
     set_threads(settings.threads)
-    corpus = Corpus.from_arguments(dict(settings.corpus))
+    corpus = corpus_from_arguments(settings.corpus)
     task = ShardTask(settings.study, settings.request, settings.arguments, corpus, settings.size)
     load = cache(lambda: load_runner(settings.arguments))
     return lambda shard, advance: shard_to_bytes(compute_shard(task, shard, load, advance))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ _LOADING = 2
 """A model needs so many times its files while it is loaded, or in a wider dtype."""
 
 
-def default_workers(arguments: Mapping[str, Any], shards: int, threads: int = 1) -> tuple[int, str]:
+def default_workers(
+    arguments: Mapping[str, Any], shards: int, threads: int = 1, others: Sequence[str] = ()
+) -> tuple[int, str]:
     """Return the number of workers for so many shards, and a note that says so; "" where there is no choice.
 
     arguments  arguments of `load_runner`
+    others     further models that each worker loads
     On a GPU it is one. The number of workers changes nothing in the results; that of threads may change last digits, so
     that it does not depend on the machine.
     """
@@ -29,7 +32,7 @@ def default_workers(arguments: Mapping[str, Any], shards: int, threads: int = 1)
     most = min(cores // threads, shards)
     if most < 2 or _uses_gpu(str(arguments["device"])):
         return 1, ""
-    workers = min(most, _models_in_memory(str(arguments["name"])))
+    workers = min(most, _models_in_memory([str(arguments["name"]), *others]))
     of_threads = "1 thread" if threads == 1 else f"{threads} threads"
     if workers < 2:
         return 1, (
@@ -60,10 +63,11 @@ def _uses_gpu(device: str) -> bool:
     return gpu_count() > 0 or torch.backends.mps.is_available()
 
 
-def _models_in_memory(name: str) -> int:
-    """Return how many processes with this model fit into the free memory; 1 for a model whose size is unknown."""
-    free, size = free_memory(), _files_size(name)
-    if size is None:
+def _models_in_memory(names: Sequence[str]) -> int:
+    """Return how many processes with these models fit into the free memory; 1 for a model whose size is unknown."""
+    free, sizes = free_memory(), [_files_size(name) for name in names]
+    size = sum(size for size in sizes if size is not None)
+    if None in sizes:
         return 1
     return usable_cores() if free is None else int(free // (_LOADING * size + _PROCESS))
 

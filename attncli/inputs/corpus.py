@@ -36,6 +36,7 @@ class Corpus:
     on_error  stop: a record that is no text raises UsageError; skip: it is left out and counted
     streaming whether a dataset is read while it is loaded, without a copy of it
     notes     notes on files that are left out
+    sides     A and B of a pair of corpora, else empty
     """
 
     name: str
@@ -46,6 +47,7 @@ class Corpus:
     on_error: str = "stop"
     streaming: bool = False
     notes: tuple[str, ...] = ()
+    sides: tuple[Corpus, ...] = ()
     _readers: dict[int, RowReader] = field(default_factory=dict, repr=False)
     _surveys: dict[int, Survey] = field(default_factory=dict, repr=False)
     _few: list[Text] | None = field(default=None, repr=False)

@@ -47,6 +47,7 @@ class Shard:
     digest  SHA-256 of the texts, or of the digests of its parts
     characters  number of their characters
     part    number of texts of each part of which the shard was joined; 0 for one part
+    side    number of the corpus, if two are read
     """
 
     index: int
@@ -56,6 +57,7 @@ class Shard:
     digest: str
     characters: int = 0
     part: int = 0
+    side: int = 0
 
     def digest_of(self, texts: Sequence[str]) -> str:
         """Return what `digest` is if these are the texts of the shard."""
@@ -108,9 +110,10 @@ class Survey:
 
 
 def _follows(group: Sequence[Shard], shard: Shard) -> bool:
-    """Return whether a shard begins where others end, and they have few characters together."""
+    """Return whether a shard begins where others of its corpus end, and they have few characters together."""
     last, characters = group[-1], sum(one.characters for one in group)
-    return shard.first == last.first + last.texts and characters + shard.characters <= _CHARACTERS
+    follows = shard.side == last.side and shard.first == last.first + last.texts
+    return follows and characters + shard.characters <= _CHARACTERS
 
 
 def _join(index: int, group: Sequence[Shard]) -> Shard:

@@ -28,7 +28,7 @@ from attncli.store.headers import (
     safetensors_header,
 )
 
-_DTYPE_CODES = {"float64": "F64", "int64": "I64", "float32": "F32", "int32": "I32", "bool": "BOOL"}
+_DTYPE_CODES = {"float64": "F64", "int64": "I64", "float32": "F32", "int32": "I32", "uint8": "U8", "bool": "BOOL"}
 NOTE = "attncli"
 """Name of the text in the header of a file."""
 _READ_ERRORS = (

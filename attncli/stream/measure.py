@@ -124,6 +124,12 @@ class Measure:
             for heads, (values, _) in of_text.items():
                 yield text, heads, values[:, column]
 
+    def text_values(self) -> Iterator[tuple[int, HeadsKey, Array]]:
+        """Yield the values of all metrics by text and heads, [head, metric]; needs `per_text`."""
+        for text, of_text in sorted(self._texts.items()):
+            for heads, (values, _) in of_text.items():
+                yield text, heads, values
+
     def _finish(self) -> None:
         """Compute the metrics of the layers that wait: of all at once, as calls of torch cost time for each layer."""
         if not self._waiting:

@@ -128,6 +128,11 @@ class Moments:
         return np.where(self.count > 0, self._mean, np.nan)
 
     @property
+    def variance(self) -> Array:
+        """Return the variance of each cell as estimated from these texts (n - 1), NaN with fewer than 2 values."""
+        return np.where(self.count > 1, self._squares / np.maximum(self.count - 1, 1), np.nan)
+
+    @property
     def std(self) -> Array:
         """Return the population standard deviation of each cell, NaN without a value."""
         return np.where(self.count > 0, np.sqrt(self._squares / np.maximum(self.count, 1)), np.nan)

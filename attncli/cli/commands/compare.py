@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attncli.cli.read_input import read_input
+from attncli.cli.against import compared_texts
 from attncli.cli.run_study import CommonOptions, load_arguments, run_study, split_heads
+from attncli.corpus_options import ONE_PROCESS, CorpusOptions
 from attncli.edit_options import EditedModelOptions, edit_lines, other_edit_lines, takes_mean
 from attncli.errors import UsageError
 from attncli.options import (
@@ -25,11 +26,14 @@ from attncli.paths import what_is_at
 from attncli.saved_options import SavedRunOptions
 from attncli.studies.compare.options import CompareOptions
 from attncli.studies.compare.study import CompareStudy
-from attncli.vocabulary import DEFAULT_MODEL
+from attncli.vocabulary import CORPUS_TEXTS, DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from attncli.data import Text
     from attncli.engine.collected import Collected
+
+_MOST_VIEWS = 20
+"""Most texts of each corpus that get a page: as many as are listed."""
 
 
 def compare(
@@ -42,16 +46,22 @@ def compare(
     pictures: PictureOptions,
     a: Annotated[str | None, typer.Argument(metavar="A", help=f"model or saved run (default: {DEFAULT_MODEL})")] = None,
     b: Annotated[str | None, typer.Argument(metavar="B", help="another one (default: the same as A)")] = None,
+    corpus: CorpusOptions = ONE_PROCESS,
 ) -> None:
     """Compare two models, two texts or two saved runs, head by head.
 
     Two models read the same texts: base and fine-tuned or with an adapter, two checkpoints (--revision-b), two
-    precisions (--dtype-b), one with edited attention (--edit-b "zero 1.3"). One model reads two texts: --text and
-    --against-text. Or two runs that were saved with --save-maps. A may be a pattern of checkpoints.
+    precisions (--dtype-b), one with edited attention (--edit-b "zero 1.3"). One model reads two texts, --text and
+    --against-text, or two corpora, --file and --against-file. Or two runs that were saved with --save-maps.
+    A may be a pattern of checkpoints.
 
     For each head: js_distance, the distance of its map in B to its map in A, and the distance of the nearest other
     head of its layer in A; and the change of each measure. With 6 texts or more there are bootstrap intervals, and
     p-values of a sign-flip test, adjusted over heads after Benjamini and Hochberg. The largest changes come first.
+
+    More than 1,000 texts, and two corpora, are read in shards as in stats. The largest text_effect, the change divided
+    by the standard deviation over texts, then comes first: of thousands of texts, the smallest change is significant.
+    compare-texts.csv lists the texts that differ most, with the command that shows each; --views N writes their pages.
 
     For each head of two models also: how much W_Q, W_K, W_V and W_O differ. --by norm compares what heads write
     instead of where they attend: a changed output projection shows in its own head.
@@ -80,21 +90,42 @@ def compare(
         return
     _check_models_differ(b, options)
     common = CommonOptions(replace(model, model=name_a), texts, selection, output, console)
-    read = tuple(read_input(texts))
+    read, many = compared_texts(texts, options, study, console, _needs_texts(selection))
+    _check_views(options.views, many is not None)
     study = _with_other_model(study, common, b, read, options)
     of_b = isinstance(study.other, Mapping) and "mean_texts" in study.other
     if of_b and not takes_mean(edit_lines(model)):  # the texts are those of B alone
         common = replace(common, model=replace(common.model, mean_file=None))
-    run_study(study, common, pictures, read)
+    if many is not None:
+        study = replace(study, two_corpora=bool(many.sides))
+    run_study(study, common, pictures, read if many is None else many, corpus=corpus)
+
+
+def _check_views(views: int, of_corpus: bool) -> None:
+    """Raise UsageError unless pages of so many texts can be written; of texts that are no corpus there are none."""
+    if not 0 <= views <= _MOST_VIEWS:
+        raise UsageError(f"expected --views from 0 to {_MOST_VIEWS}, got {views}")
+    if views and not of_corpus:
+        raise UsageError(
+            "--views shows texts of a corpus: give --against-file, or a --file of more than "
+            f"{CORPUS_TEXTS:,} texts; attncli view shows a single text"
+        )
+
+
+def _needs_texts(selection: SelectionOptions) -> str:
+    """Return the option that needs all texts at once, "" if none is given."""
+    return "--aggregate-layers mean" if selection.aggregate_layers != "none" else ""
 
 
 def _check_models_differ(b: str | None, options: CompareOptions) -> None:
     """Raise UsageError if no option says in what the model B or its text differs from A; None as B is that of A."""
     if options.axes is not None:
         raise UsageError("--axes names the axes of files of maps, A and B are models: leave it out")
-    if b is None and not (options.dtype_b or options.revision_b or options.against_text or options.edit_b):
+    others = ("dtype_b", "revision_b", "against_text", "against_file", "against_dataset", "against_split", "edit_b")
+    if b is None and not any(getattr(options, name) for name in others):
         raise UsageError(
-            "there is nothing to compare with: give B, --dtype-b, --revision-b, --edit-b or --against-text"
+            "there is nothing to compare with: give B, --dtype-b, --revision-b, --edit-b or "
+            "texts of its own (--against-text, --against-file)"
         )
 
 
@@ -133,7 +164,7 @@ def _other_texts(read: Sequence[Text], texts: InputOptions, options: CompareOpti
     """Return the texts that B reads."""
     from attncli.inputs.texts import parse_texts
 
-    if options.against_text is None:
+    if options.against_text is None or not read:
         return read
     if extra := typed(texts).keys() & {"pair", "target", "file", "text-file", "chat"}:
         raise UsageError(f"--against-text goes with --text alone: leave out --{min(extra)}")

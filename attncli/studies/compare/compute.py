@@ -150,7 +150,7 @@ class Comparer:
         if run_a.inputs[0].text == run_b.inputs[0].text:
             target = " (--target gives both the same)" if run_a.inputs[0].target is not None else ""
             for tokens_a, tokens_b in ((a.queries, b.queries), (a.keys, b.keys)):
-                _check_tokens(f"{where}{target}", a.words, tokens_a, tokens_b)
+                check_tokens(f"{where}{target}", a.words, tokens_a, tokens_b)
             return True
         counts = [(len(attention.queries), len(attention.keys)) for attention in (a, b)]
         if counts[0] != counts[1]:
@@ -212,7 +212,7 @@ class Comparer:
         a[is_category], b[is_category] = (most_frequent(of_side[is_category]) for of_side in both)
         changed = _mean(np.where(np.isnan(amounts) & ~np.isnan(difference), difference != 0, np.nan))
         kinds = np.array([kind for kind, _, _ in self._heads_seen])
-        spread = np.stack([_spread(np.stack(pair), kinds) for pair in zip(a, b, strict=True)])
+        spread = np.stack([spread_over_heads(np.stack(pair), kinds) for pair in zip(a, b, strict=True)])
         with np.errstate(divide="ignore", invalid="ignore"):
             effect = np.where(change == 0, 0.0, np.where(spread > ROUNDING, change / spread, np.nan))
         columns = {
@@ -262,7 +262,8 @@ def _by_kind(run: Collected) -> dict[Kind, Attention]:
     }
 
 
-def _check_tokens(where: str, words: bool, tokens_a: Tokens, tokens_b: Tokens) -> None:
+def check_tokens(where: str, words: bool, tokens_a: Tokens, tokens_b: Tokens) -> None:
+    """Raise UsageError if A and B have different tokens, or words if these are compared."""
     a, b = ([piece.casefold() if words else piece for piece in tokens.pieces] for tokens in (tokens_a, tokens_b))
     if a == b:
         return
@@ -285,7 +286,7 @@ def _mean(values: Array) -> Array:
     return mean
 
 
-def _spread(values: Array, kinds: Array) -> Array:
+def spread_over_heads(values: Array, kinds: Array) -> Array:
     """Return for each head the standard deviation of a measure over all heads of its kind, of A and of B: [head]."""
     spread = np.full(len(kinds), np.nan)
     for kind in np.unique(kinds):

@@ -41,13 +41,16 @@ def draw(
     statistics = Statistics({**panels, **changes})
     if not any(np.isfinite(scores.values).any() for scores in statistics.heads.values()):
         return None
-    count = int(comparison.heads["js_distance"].coords["texts"][1].max())
+    coords = next(iter(comparison.heads.values())).coords
+    sizes = [int(coords[name][1].max()) for name in ("texts", "texts_a", "texts_b") if name in coords]
+    note = "means over " + " and ".join(f"{size:,}" for size in sizes) + " texts" if len(sizes) > 1 else ""
+    note = note or (f"mean over {sizes[0]} texts" if sizes[0] > 1 else "")
     of_measures = {name: metric.label for name, metric in declared.items()}
     return overview.draw(
         statistics,
         model=names[0] if names[0] == names[1] else f"A: {names[0]}   B: {names[1]}",
         texts=[*_text_lines(texts)],
-        note="change from A to B" + (f" · mean over {count} texts" if count > 1 else ""),
+        note="change from A to B" + (f" · {note}" if note else ""),
         kinds=kinds,
         metrics=list(statistics.heads),
         labels=_DISTANCES | of_measures,

@@ -37,6 +37,18 @@ def js_distance(first: Array, second: Array) -> float:
     return float(np.sqrt(divergence.clip(0).mean()))
 
 
+def js_distances(first: Array, second: Array) -> Array:
+    """Return `js_distance` of each head, at once: [head, query, key] each → [head]."""
+    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    sums = first.sum(-1, keepdims=True), second.sum(-1, keepdims=True)
+    if not ((sums[0] > 0) & (sums[1] > 0)).all():
+        return np.array([js_distance(*pair) for pair in zip(first, second, strict=True)])
+    p, q = first / sums[0], second / sums[1]
+    divergence = (_log_sums(p) + _log_sums(q)) / 2 - _log_sums((p + q) / 2)
+    distances: Array = np.sqrt(divergence.clip(0).mean(-1))
+    return distances
+
+
 def _log_sums(rows: Array) -> Array:
     """Return Σ p ln p of each row, with 0 ln 0 = 0."""
     summed: Array = (rows * np.log(np.where(rows > 0, rows, 1.0))).sum(-1)
@@ -67,6 +79,15 @@ def same_head_distances(a: Attention, b: Attention, distance: Callable[[Array, A
         head: distance(layer_a.weights[row], layer_b.weights[row])
         for layer_a, layer_b in zip(a.layers, b.layers, strict=True)
         for row, head in enumerate(_layer_keys(a, layer_a))
+    }
+
+
+def map_distances(a: Attention, b: Attention) -> dict[HeadKey, float]:
+    """Return `js_distance` of each head of A to the same head of B."""
+    return {
+        head: distance
+        for layer_a, layer_b in zip(a.layers, b.layers, strict=True)
+        for head, distance in zip(_layer_keys(a, layer_a), js_distances(layer_a.weights, layer_b.weights), strict=True)
     }
 
 

@@ -20,6 +20,21 @@ class CompareOptions(NormOptions):
     against_text: list[str] | None = option(
         "Comparison", "text that B reads instead of --text; one for each --text", metavar="TEXT"
     )
+    against_file: str | None = option(
+        "Comparison", "texts that B reads instead of those of --file: another corpus, of any size", metavar="PATH"
+    )
+    against_dataset: str | None = option(
+        "Comparison", "dataset of Hugging Face that B reads instead of --file or --dataset", metavar="NAME_OR_DIR"
+    )
+    against_split: str | None = option(
+        "Comparison", "split that B reads, of --against-dataset or of --dataset", metavar="NAME"
+    )
+    views: int = option(
+        "Comparison",
+        "of a corpus, write the pages of the N texts that differ most, as attncli view does",
+        metavar="N",
+        default=0,
+    )
     axes: str | None = option(
         "Comparison", "axes of A and B, if they are maps of other tools, such as batch,head,query,key", metavar="NAMES"
     )

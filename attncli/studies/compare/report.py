@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from attncli.data import RunInfo, Text
 from attncli.engine.collected import Collected
@@ -27,11 +28,13 @@ def compare_report(result: Comparison, other: RunInfo, run: Collected, texts_of_
     heads, measures = result.table(), result.measures_table()
     metrics = declarations(dict.fromkeys(result.measures["change"].coords["metric"][1].tolist()))
     declared = {name: {"unit": metric.unit, "question": metric.question} for name, metric in metrics.items()}
-    head = {"other": run_document(other, given=False), "metrics": declared}
+    head = {**_corpora(result, run), "other": run_document(other, given=False), "metrics": declared}
     tables = {"compare": defined_columns(heads), "compare-measures": defined_columns(measures)}
     parts = {"heads": heads, "measures": measures}
     if result.weights:
         tables["compare-weights"] = parts["weights"] = dict(result.weights)
+    if result.examples:
+        tables["compare-texts"] = parts["texts"] = dict(result.examples)
     document = analysis_document(SCHEMA, run.info, head, parts)
     titles, full = (run.info.title, other.title), (_name(run.info), _name(other))
     names = full if titles[0] == titles[1] and full[0] != full[1] else titles
@@ -40,7 +43,17 @@ def compare_report(result: Comparison, other: RunInfo, run: Collected, texts_of_
     texts = [(a, b) for a, b in pairs if a != b]
     picture = partial(figures.draw, result, names=names, texts=texts, kinds=kinds, metrics=metrics)
     drawing = Drawing("compare", picture, description=f"{names[0]} {names[1]} compare")
-    return Report(run.info, document, tables, [drawing])
+    pages = [Drawing(name, html=partial(str, html)) for name, html in result.pages.items()]
+    return Report(run.info, document, tables, [drawing, *pages])
+
+
+def _corpora(result: Comparison, run: Collected) -> dict[str, Any]:
+    """Return the sizes of the corpora that were read; empty for texts that were read at once."""
+    if run.corpus is None:
+        return {}
+    counts = {"corpus": run.corpus, "other_corpus": run.corpus.against}
+    sides = zip(counts.items(), "ab", strict=True)
+    return {name: {**of_side.document, **result.lengths[side]} for (name, of_side), side in sides if of_side}
 
 
 def _name(info: RunInfo) -> str:

@@ -31,6 +31,12 @@ class Comparison(Tabulated):
               change first; empty for saved runs, combined heads and one model
     units     units of the measures
     notes     what a reader should know
+    examples  columns of the texts of a corpus that differ most, chosen by size; empty for texts that are read at once
+    lengths   `mean_tokens` and `std_tokens` of the corpora `a` and `b`
+    pages     pages that show these texts, by file name
+    Of two corpora, `heads` has `text_effect` alone: the largest of the measures of each head. Of corpora, measures have
+    `text_effect` too, the change divided by the standard deviation over texts; of two corpora also `change_alike` with
+    `alike_low` and `alike_high`, the change between texts of similar length, and coords texts_a and texts_b.
     Intervals and p-values are NaN for fewer than 6 texts, like everything that is undefined.
     """
 
@@ -39,17 +45,21 @@ class Comparison(Tabulated):
     units: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     weights: Mapping[str, Array] = field(default_factory=dict)
+    examples: Mapping[str, Array] = field(default_factory=dict)
+    lengths: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    pages: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Scores:
         return self.heads[name] if name in self.heads else self.measures[name]
 
     def table(self) -> dict[str, Array]:
         """Return the heads, largest distance first."""
-        return _by(columns_of(self.heads), "norm_distance" if "norm_distance" in self.heads else "js_distance")
+        names = ("norm_distance", "js_distance", "text_effect")
+        return _by(columns_of(self.heads), next(name for name in names if name in self.heads))
 
     def measures_table(self) -> dict[str, Array]:
-        """Return the measures of all heads, largest effect first."""
-        return _by(columns_of(self.measures), "effect")
+        """Return the measures of all heads, the largest effect first; of corpora the largest text_effect."""
+        return _by(columns_of(self.measures), "text_effect" if "text_effect" in self.measures else "effect")
 
     def to_frame(self) -> pd.DataFrame:
         """Return the heads as a pandas table."""
@@ -61,10 +71,12 @@ class Comparison(Tabulated):
 
     def _lines(self) -> Iterable[str]:
         scores = next(iter(self.heads.values()))
-        texts = int(scores.coords["texts"][1].max(initial=0))
+        names = [name for name in ("texts", "texts_a", "texts_b") if name in scores.coords]
+        texts = " and ".join(f"{int(scores.coords[name][1].max(initial=0)):,}" for name in names)
         metrics = len(set(self.measures["change"].coords["metric"][1].tolist()))
-        of = f"{counted(len(scores.values), 'head')} over {counted(texts, 'text')}"
-        yield f"Comparison of {of}: maps and {counted(metrics, 'metric')}"
+        of = f"{counted(len(scores.values), 'head')} over {texts} text{'s' * (texts != '1')}"
+        maps = "maps and " * ("js_distance" in self.heads)
+        yield f"Comparison of {of}: {maps}{counted(metrics, 'metric')}"
         if self.notes:
             yield f"{counted(len(self.notes), 'note')}: {self.notes[0]}"
 

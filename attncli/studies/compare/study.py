@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from attncli.engine.report import Report
+from attncli.engine.report import Formats, Report
 from attncli.engine.study import Study
 from attncli.options import typed
 from attncli.studies.compare.options import CompareOptions
@@ -15,10 +15,12 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
     from rich.table import Table
 
     from attncli.data import Input, RunInfo, Text
+    from attncli.data.part_states import PartState
     from attncli.engine.checkpoints import Checkpoint
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
     from attncli.engine.request import RunOptions
+    from attncli.engine.runner import Runner
     from attncli.studies.compare.compute import Comparer
     from attncli.studies.compare.result import Comparison
 
@@ -31,17 +33,22 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
 class CompareStudy(Study["ComparisonWithOther"]):
     """A comparison of A, which the execution reads, with B.
 
-    other    arguments of `attncli.models.load` for B, or the saved run B
-    texts    texts that B reads; empty for a saved run
+    other    arguments of `attncli.models.load` for B, the loaded model B, or the saved run B
+    texts    texts that B reads; empty for a saved run, and for a corpus
     names    A and B as they were typed
+    two_corpora  whether A reads the first and B the second of two corpora
     """
 
     options: CompareOptions = field(default_factory=CompareOptions)
-    other: Mapping[str, Any] | Collected = field(default_factory=dict)
+    other: Mapping[str, Any] | Runner | Collected = field(default_factory=dict)
     texts: Sequence[Text] = ()
     names: Mapping[str, str] = field(default_factory=dict)
+    two_corpora: bool = False
+    _loaded: list[Runner] = field(default_factory=list, init=False, repr=False, compare=False)
     name = "compare"
     group = CompareOptions
+    sharded = True
+    formats = Formats(drawings=("html",))
 
     def typed(self) -> dict[str, Any]:
         """Return the options that were typed, and the names of A and B."""
@@ -62,11 +69,14 @@ class CompareStudy(Study["ComparisonWithOther"]):
 
     def resolved(self) -> dict[str, Any]:
         """Return where B comes from."""
+        from attncli.engine.collected import Collected
         from attncli.engine.invocation import plain_arguments
         from attncli.store import input_sha256
 
         if isinstance(self.other, Mapping):
-            return {"b": {**plain_arguments(self.other), "inputs": input_sha256(self.texts)}}
+            views = {"views": self.options.views} if self.options.views else {}
+            return {"b": {**plain_arguments(self.other), "inputs": input_sha256(self.texts)}, **views}
+        assert isinstance(self.other, Collected)  # a loaded model has no folder
         info = self.other.info
         return {"b": {"model": info.model, "inputs": info.input_sha256, "resolved": dict(info.resolved)}}
 
@@ -76,10 +86,10 @@ class CompareStudy(Study["ComparisonWithOther"]):
         from attncli.studies.compare.compute import Comparer
 
         comparer = Comparer(execution.request.metrics)
-        if isinstance(self.other, Mapping):
-            info, other, inputs = self._compare_models(execution, self.other, comparer)
-        else:
+        if isinstance(self.other, Collected):
             info, other, inputs = self._compare_saved(execution, self.other, comparer)
+        else:
+            info, other, inputs = self._compare_models(execution, comparer)
         result = comparer.result()
         run = execution.finish(Collected(replace(info, notes=result.notes), inputs))
         return run, (result, other)
@@ -96,21 +106,12 @@ class CompareStudy(Study["ComparisonWithOther"]):
                 advance(1)
         return existing.info, other.info, tuple(a.inputs)
 
-    def _compare_models(self, execution: Execution, other: Mapping[str, Any], comparer: Comparer) -> Compared:
+    def _compare_models(self, execution: Execution, comparer: Comparer) -> Compared:
         """Compare text by text, so that only the maps of one text of A and of B are in memory."""
-        from attncli.engine.runner import other_side
         from attncli.store import input_sha256
-        from attncli.studies.compare.compute import check_heads
         from attncli.studies.compare.weights import WeightChanges
 
-        a, request = execution.runner, execution.request
-        b = other_side(a, execution.arguments, other)
-        if not request.combined:
-            heads_a, heads_b = (
-                [(*layer, head) for layer, heads in runner.selected_heads(request).items() for head in heads]
-                for runner in (a, b)
-            )
-            check_heads(heads_a, heads_b)
+        a, b, request = execution.runner, self._runner_of_b(execution), execution.request
         infos: list[RunInfo] = []
         inputs: list[Input] = []
         with execution.track("comparing", len(execution.texts), "texts") as advance:
@@ -124,6 +125,60 @@ class CompareStudy(Study["ComparisonWithOther"]):
         if b.loaded.model is not a.loaded.model and not request.combined:
             comparer.weights = WeightChanges.between(a, b, request.capture, a.selected_heads(request))
         return first, replace(infos[1], input_sha256=input_sha256(self.texts)), tuple(inputs)
+
+    def other_models(self) -> tuple[str, ...]:
+        return (str(self.other["name"]),) if isinstance(self.other, Mapping) else ()
+
+    def shard(self, execution: Execution) -> tuple[Collected, PartState]:
+        from attncli.engine.paired_tests import load_scipy
+        from attncli.studies.compare.corpus_parts import paired_part, side_part
+
+        load_scipy()  # an error before the heavy work
+        if not self.two_corpora:
+            return paired_part(execution.runner, self._runner_of_b(execution), execution)
+        return side_part(self._runner_of_b(execution) if execution.side else execution.runner, execution)
+
+    def merge(
+        self, states: Iterable[PartState], run: Collected, execution: Execution
+    ) -> tuple[Collected, ComparisonWithOther]:
+        """Return the run of a corpus, the comparison, and where B comes from."""
+        from attncli.engine.text_measures import head_metrics
+        from attncli.studies.compare.corpus_results import compared_corpora, compared_models
+        from attncli.studies.compare.view_links import with_commands, with_pages
+        from attncli.studies.compare.weights import WeightChanges
+
+        compared, request = compared_corpora if self.two_corpora else compared_models, execution.request
+        result, other = compared(states, head_metrics(request))
+        counts = run.corpus.against or run.corpus if run.corpus else None
+        other = other if counts is None else replace(other, input_sha256=counts.sha256)
+        if not self.two_corpora and not request.combined:
+            a, b = execution.runner, self._runner_of_b(execution)
+            if b.loaded.model is not a.loaded.model:
+                weights = WeightChanges.between(a, b, request.capture, a.selected_heads(request))
+                result = replace(result, weights=weights.table(), notes=(*result.notes, *weights.notes()))
+        if isinstance(self.other, Mapping) and result.examples:
+            sides = {"a": execution.arguments, "b": self.other}
+            result = replace(result, examples=with_commands(result.examples, sides, request))
+        if self.options.views and result.examples:
+            runners = {"a": execution.runner, "b": self._runner_of_b(execution)}
+            examples, pages = with_pages(result.examples, runners, request, self.options.views)
+            result = replace(result, examples=examples, pages=pages)
+        return run.with_notes(*result.notes), (result, other)
+
+    def _runner_of_b(self, execution: Execution) -> Runner:
+        """Return the model B; one process loads it once. Raise UsageError if it has other heads than A."""
+        from attncli.engine.runner import Runner, other_side
+        from attncli.studies.compare.compute import check_heads
+
+        if not self._loaded:
+            assert isinstance(self.other, Mapping | Runner)  # saved runs have no model
+            a, other = execution.runner, self.other
+            b = other if isinstance(other, Runner) else other_side(a, execution.arguments, other)
+            if not execution.request.combined:
+                selected = (runner.selected_heads(execution.request) for runner in (a, b))
+                check_heads(*([(*layer, head) for layer in heads for head in heads[layer]] for heads in selected))
+            self._loaded.append(b)
+        return self._loaded[0]
 
     def report(self, result: ComparisonWithOther, run: Collected) -> Report:
         from attncli.studies.compare.report import compare_report
@@ -149,4 +204,6 @@ class CompareStudy(Study["ComparisonWithOther"]):
     @property
     def texts_of_b(self) -> Sequence[Text]:
         """The texts that B reads."""
-        return self.texts if isinstance(self.other, Mapping) else [text.text for text in self.other.inputs]
+        from attncli.engine.collected import Collected
+
+        return [text.text for text in self.other.inputs] if isinstance(self.other, Collected) else self.texts
