@@ -188,9 +188,8 @@ def invocation_of(
     predicts = isinstance(study.options, StudyOptions) and study.options.predicts_tokens
     reads_head = isinstance(study.options, StudyOptions) and study.options.reads_head
     source = load_arguments(model, model_head, common.texts.generate > 0 or predicts, reads_head)
-    corpus: Corpus | None = None
-    if isinstance(texts, Corpus):
-        texts, corpus = (), texts
+    corpus = texts if isinstance(texts, Corpus) else None
+    texts = () if isinstance(texts, Corpus) else texts
     if texts is None:
         needed = needs_texts(study, request, output.save_maps)
         if shared is None:
