@@ -71,7 +71,7 @@ def paired_part(a: Runner, b: Runner, execution: Execution) -> tuple[Collected, 
     state = {
         "heads": [list(head) for head in values[0].heads],
         "other": plain({**vars(infos[1]), "notes": ()}),
-        **_sums(head_metrics(request), *values),
+        **sums_of_both(head_metrics(request), *values),
         **_sums_of_distances(values[0].heads, [distances[text.index] for text in inputs], inputs, execution),
     }
     notes = [f"{side}: {note}" for side, info in zip("AB", infos, strict=True) for note in info.notes]
@@ -139,7 +139,7 @@ def _distances(run_a: Collected, run_b: Collected, text: Input) -> _Distances:
     return _Distances(js, norm, pairs)
 
 
-def _sums(metrics: Sequence[Metric], a: TextValues, b: TextValues) -> dict[str, Any]:
+def sums_of_both(metrics: Sequence[Metric], a: TextValues, b: TextValues) -> dict[str, Any]:
     """Return the moments of A, of B and of their differences, over the texts where both are defined."""
     category = np.array([metric.category for metric in metrics])
     difference = b.values - a.values

@@ -68,7 +68,7 @@ def compared_models(states: Iterable[PartState], metrics: Sequence[Metric]) -> t
     chosen = Examples.of_states(examples)
     notes = [f"{_few(texts)} for intervals and p-values: give at least {FEWEST}"] if texts < FEWEST else []
     result = Comparison(
-        _distances(coords, texts, sums, pairs),
+        distances_of_heads(coords, texts, sums, pairs),
         measures,
         {metric.name: metric.unit for metric in metrics},
         tuple(map(spelled, notes)),
@@ -192,7 +192,7 @@ def _measures(
     }
 
 
-def _distances(
+def distances_of_heads(
     heads: Mapping[str, Array], texts: int, sums: Mapping[str, Moments], pairs: Sequence[Sequence[int]]
 ) -> dict[str, Scores]:
     """Return the distances of all heads between A and B, with intervals, and those to the nearest other head."""

@@ -18,13 +18,16 @@ import attncli
 from attncli.data.corpus_counts import CorpusCounts
 from attncli.engine.corpus import ShardMemory, in_this_process, run_corpus
 from attncli.engine.execution import Execution
+from attncli.engine.measuring import declarations
 from attncli.engine.request import Request
 from attncli.engine.shards import ShardTask
+from attncli.engine.text_measures import TextValues
 from attncli.errors import UsageError
 from attncli.inputs.corpus import Corpus
 from attncli.inputs.corpus_pair import CorpusPair, corpus_from_arguments
 from attncli.studies.compare import corpus_parts
 from attncli.studies.compare.corpus_parts import length_group
+from attncli.studies.compare.corpus_results import distances_of_heads
 from attncli.studies.compare.figures import draw
 from attncli.studies.compare.map_distance import js_distance
 from attncli.studies.compare.options import CompareOptions
@@ -209,12 +212,16 @@ def test_one_model_on_two_corpora(
     assert first["metric"][0] == result.measures_table()["metric"][0]
 
 
-def test_the_same_corpus_twice_and_few_texts_are_named(model: attncli.Model, lines: list[str], tmp_path: Path) -> None:
+def test_the_same_corpus_twice_and_few_texts_are_named(
+    model: attncli.Model, edited: attncli.Model, lines: list[str], tmp_path: Path
+) -> None:
     corpus, few = files(tmp_path, lines[:7], [*lines[:3], "the cat " * 30])
     result = model.compare(corpus, against=corpus, **CHOICE)
     assert result.notes == ("A and B are the same texts",)
     assert set(result["change"].values[~np.isnan(result["change"].values)]) == {0.0}
     assert (result["p"].values[:8] == 1).all()
+    found = model.compare(corpus, edited, against=corpus, **CHOICE)
+    assert np.abs(found["change"].sel(layer=1, metric="entropy").values).min() > 0  # B reads with its own model
     notes = model.compare(corpus, against=few, **CHOICE).notes
     assert notes[0] == "B: 4 texts are too few for intervals and p-values: give at least 6"
     assert notes[1].startswith("the texts of A have ")
@@ -259,3 +266,18 @@ def test_texts_are_alike_in_length_up_to_nine_percent() -> None:
     for group in set(groups):
         counts = [count for count, of_count in enumerate(groups, 1) if of_count == group]
         assert len(counts) == 1 or (counts[0] >= 32 and counts[-1] < 1.0906 * counts[0])
+
+
+def test_a_text_counts_if_both_models_have_a_value() -> None:
+    values = [np.array([[[1.0]], [[2.0]], [[6.0]]]), np.array([[[3.0]], [[np.nan]], [[7.0]]])]
+    sides = [TextValues((0, 1, 2), (("encoder", 0, 0),), side) for side in values]
+    sums = corpus_parts.sums_of_both(list(declarations(["entropy"]).values()), *sides)
+    assert [float(sums[name]["mean"][0, 0]) for name in ("a", "b", "change")] == [3.5, 5.0, 1.5]
+
+
+def test_an_interval_of_distances_ends_at_0() -> None:
+    moments = corpus_parts.moments_of(np.array([0.0] * 6 + [0.1])[:, None])
+    heads = {"kind": np.array(["encoder"]), "layer": np.array([0]), "head": np.array([0])}
+    found = distances_of_heads(heads, 7, {"js": moments}, [])
+    assert found["js_low"].values[0] == 0
+    assert found["js_high"].values[0] > found["js_distance"].values[0] > 0
