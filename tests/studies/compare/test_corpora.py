@@ -259,6 +259,8 @@ def test_any_process_reads_a_pair_from_plain_values(lines: list[str], tmp_path: 
     assert [record.text for shard in shards for record in other.read(shard)] == lines
     study = pickle.loads(pickle.dumps(CompareStudy(other={"name": "demo:encoder"}, two_corpora=True)))
     assert study.other_models() == ("demo:encoder",)
+    joined = CorpusPair.of(*files(tmp_path, lines[:4], lines[4:])).survey(4).joined
+    assert [shard.side for shard in joined.shards] == [0, 1, 1, 1, 1]  # the first two would be joined in one corpus
 
 
 def test_texts_are_alike_in_length_up_to_nine_percent() -> None:
