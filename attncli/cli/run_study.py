@@ -64,7 +64,7 @@ def run_study(
     study: Study[Any],
     common: CommonOptions,
     pictures: PictureOptions | None = None,
-    texts: Sequence[Text] | None = None,
+    texts: Sequence[Text] | Corpus | None = None,
     afterwards: Callable[[Published, CommandConsole], None] | None = None,
     corpus: CorpusOptions = ONE_PROCESS,
 ) -> None:
@@ -116,7 +116,7 @@ def _prepared(
     study: Study[ResultT],
     common: CommonOptions,
     pictures: PictureOptions | None,
-    texts: Sequence[Text] | None,
+    texts: Sequence[Text] | Corpus | None,
     corpus: CorpusOptions,
     console: CommandConsole,
 ) -> tuple[Study[ResultT], Invocation, StudyFiles]:
