@@ -34,7 +34,7 @@ OTHER_STUDIES = sorted(
 # From the bottom up. A new package gets a layer here, or the first test fails.
 LAYERS = (
     ("vocabulary",),
-    ("wording",),
+    ("wording", "shell"),
     ("errors", "process"),
     ("arguments", "layer_arguments", "options", "paths"),
     ("keras", "nn"),

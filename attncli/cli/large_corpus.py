@@ -80,5 +80,6 @@ def print_corpus_notes(corpus: Corpus) -> None:
 def _say_at_once(study: Study[Any], texts: int, needs_texts: str) -> None:
     """Print a note if a command reads so many texts at once, unless it refuses several."""
     if texts > CORPUS_TEXTS and not getattr(study, "one_text", False):
-        why = f"{needs_texts} needs all of them" if needs_texts else f"{study.command} does not read texts in parts"
+        own = "only files are read in parts" if study.sharded else f"{study.command} does not read texts in parts"
+        why = f"{needs_texts} needs all of them" if needs_texts else own
         print_note(f"{texts:,} texts are read at once, as {why}: memory and files grow with their number")

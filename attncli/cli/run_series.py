@@ -53,6 +53,8 @@ def run_series(
             continue
         series.add(run)
     if last is None:
+        if errors[1:]:
+            raise ModelError(f"none of {len(errors)} checkpoints can be run; the first: {errors[0]}") from errors[0]
         raise errors[0]
     _publish(series, files)
     if afterwards is not None:

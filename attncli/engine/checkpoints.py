@@ -17,6 +17,7 @@ from attncli.errors import UsageError
 from attncli.paths import what_is_at
 
 _CONFIGS = ("config.json", "adapter_config.json")
+_WEIGHTS = ("model*.safetensors", "adapter_model*.safetensors", "pytorch_model*.bin")
 Heads = Sequence[tuple[str, int, int]]
 """Kind, layer and number of each head."""
 
@@ -54,13 +55,22 @@ def find_checkpoints(pattern: str) -> tuple[Checkpoint, ...]:
     """Return the model folders that match a pattern, by step; raise UsageError if there is none."""
     # methods of Path take no absolute pattern, and fail for the home of an unknown user
     matches = glob.glob(os.path.expanduser(pattern))  # noqa: PTH111, PTH207
-    folders = [path for path in matches if any(Path(path, name).is_file() for name in _CONFIGS)]
+    folders = [path for path in matches if _is_model(Path(path))]
     if not folders:
-        few = f"its {len(matches)} match{'es' if len(matches) > 1 else ''} hold no {_CONFIGS[0]}"
+        few = (
+            f"its {len(matches)} matches hold no {_CONFIGS[0]}" if matches[1:] else f"its match holds no {_CONFIGS[0]}"
+        )
         found = few if matches else "nothing matches"
         raise UsageError(f"--model '{pattern}' is a pattern of model folders, but {found}: give another pattern")
     parts = _parts_of_names(folders)
     return tuple(sorted((_checkpoint(path, parts) for path in folders), key=_order))
+
+
+def _is_model(folder: Path) -> bool:
+    """Return whether a folder has the configuration of a model, or weights, which are no model without it."""
+    if any((folder / name).is_file() for name in _CONFIGS):
+        return True
+    return any(path.is_file() for pattern in _WEIGHTS for path in folder.glob(pattern))
 
 
 def checkpoints_of(model: str) -> tuple[Checkpoint, ...]:

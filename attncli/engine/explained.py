@@ -115,8 +115,8 @@ def checked_logits(loaded: Loaded, outputs: Any, states: bool = False) -> torch.
     logits = span_logits(outputs) if hasattr(outputs, "start_logits") else getattr(outputs, "logits", None)
     if not isinstance(logits, torch.Tensor):
         raise ModelError(
-            f"{name} predicts nothing: load it with --head causal-lm, masked-lm or auto-lm, or use --explain "
-            "similarity:TEXT"
+            f"{name} predicts nothing: load it with --head causal-lm, masked-lm, sequence-classification or another "
+            "one that predicts, or use --explain similarity:TEXT"
         )
     if random:
         raise ModelError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ from pictures import words
 from rich.console import Console
 
 import attncli
-from attncli.cli import run_study
+from attncli.cli import study_files
+from attncli.cli.study_files import StudyFiles, StudyRun
 from attncli.engine import publish
 from attncli.engine.report import Drawing
 from attncli.plotting import render
@@ -41,7 +42,8 @@ CLAIMS = ("encoder", "decoder", "cross")
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts of all pictures and terminal tables that commands made so far."""
     texts: list[str] = []
-    picture, write_drawing, print_result = render.render, publish._write_drawing, run_study._print_result
+    picture, write_drawing, tables = render.render, publish._write_drawing, study_files._tables
+    show = StudyFiles.show
 
     def shown(parts: Iterable[Any]) -> None:
         console = Console(file=io.StringIO(), width=200)
@@ -57,14 +59,13 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             shown(drawing.terminal())
         return write_drawing(drawing, *args)
 
-    def see_tables(*args: Any) -> None:
-        tables: Callable[[], Iterable[Any]] = args[4]
-        shown(tables())
-        print_result(*args)
+    def see_files(files: StudyFiles, study: Any, done: StudyRun[Any]) -> None:
+        shown(tables(study, done, files.console.options.verbose))
+        show(files, study, done)
 
     monkeypatch.setattr(render, "render", see_picture)
     monkeypatch.setattr(publish, "_write_drawing", see_drawing)
-    monkeypatch.setattr(run_study, "_print_result", see_tables)
+    monkeypatch.setattr(StudyFiles, "show", see_files)
     return texts
 
 

@@ -24,6 +24,7 @@ from attncli.store.text import plain
 from attncli.stream.sums import Moments
 from attncli.studies.compare.compute import check_heads, check_tokens
 from attncli.studies.compare.examples import Examples, described_texts
+from attncli.studies.compare.lengths import length_group
 from attncli.studies.compare.map_distance import (
     HeadKey,
     head_pair_distances,
@@ -38,8 +39,6 @@ NORMALISED = ("entropy_normalized", "distance_ratio", "alignment_distance")
 """Metrics that are relative to what is possible in a text of that length: by them, texts of two corpora are chosen."""
 MOST_BYTES = 256 * 2**20
 """Most memory of the maps of a batch, unless one text needs more."""
-_EXACT, _STEPS = 32, 8
-"""Most tokens of texts that are alike in length only if they have as many; groups for each doubling of longer ones."""
 
 
 @dataclass(frozen=True)
@@ -217,17 +216,6 @@ def choosing(metrics: Sequence[Metric]) -> list[int]:
     """Return the indices of the metrics that choose texts: those that are normalised, or all amounts without one."""
     normalised = [index for index, metric in enumerate(metrics) if metric.name in NORMALISED]
     return normalised or [index for index, metric in enumerate(metrics) if not metric.category]
-
-
-def length_group(tokens: Array) -> Array:
-    """Return the group of texts of similar length of each number of tokens: the same up to 32, then within 9 %.
-
-    >>> length_group(np.array([5, 6, 32, 33, 34, 64])).tolist()
-    [5, 6, 32, 32, 32, 40]
-    """
-    above = _EXACT + np.floor(_STEPS * np.log2(np.maximum(tokens, _EXACT) / _EXACT))
-    groups: Array = np.where(tokens <= _EXACT, tokens, above).astype(int)
-    return groups
 
 
 def moments_of(values: Array) -> Moments:

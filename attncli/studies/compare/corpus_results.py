@@ -112,12 +112,18 @@ def compared_corpora(states: Iterable[PartState], metrics: Sequence[Metric]) -> 
     coords = _coords(heads)
     measures = _measures(metrics, coords, sides, tests, effect, counts, alike=alike)
     texts, same = [int(lengths[side].count[0]) for side in (0, 1)], hashes[0].digest() == hashes[1].digest()
+    chosen = choosing(metrics)
+    found = examples_table(farthest(states, groups, totals, chosen), heads, "distance")
+    notes = _corpora_notes(texts, [lengths[side] for side in (0, 1)], same, bool(np.isfinite(alike.mean).any()))
+    if not found:
+        names = ", ".join(metrics[index].name for index in chosen)
+        notes.append(f"no texts are listed: {names} say how far a text is, and are undefined, or equal in all texts")
     result = Comparison(
         _largest(coords, metrics, effect, texts),
         measures,
         {metric.name: metric.unit for metric in metrics},
-        tuple(map(spelled, _corpora_notes(texts, [lengths[side] for side in (0, 1)], same))),
-        examples=examples_table(farthest(states, totals, choosing(metrics)), heads, "distance"),
+        tuple(map(spelled, notes)),
+        examples=found,
         lengths={"a": _length(lengths[0]), "b": _length(lengths[1])},
     )
     return result, infos[1]
@@ -235,8 +241,8 @@ def _length(lengths: Moments) -> dict[str, float]:
     return {"mean_tokens": float(lengths.mean[0]), "std_tokens": float(lengths.std[0])}
 
 
-def _corpora_notes(texts: Sequence[int], lengths: Sequence[Moments], same_texts: bool) -> list[str]:
-    """Return what a reader should know about two corpora."""
+def _corpora_notes(texts: Sequence[int], lengths: Sequence[Moments], same_texts: bool, alike: bool) -> list[str]:
+    """Return what a reader should know about two corpora; `alike`: whether they have texts of similar length."""
     notes = []
     if same_texts:
         notes.append("A and B are the same texts")
@@ -247,7 +253,8 @@ def _corpora_notes(texts: Sequence[int], lengths: Sequence[Moments], same_texts:
     if max(means) > _LENGTHS_DIFFER * min(means):
         notes.append(
             f"the texts of A have {means[0]:.1f} tokens on average, those of B {means[1]:.1f}, and most measures "
-            "depend on length: change_alike compares texts of similar length"
+            "depend on length: "
+            + ("change_alike compares texts of similar length" if alike else "nothing tells length from content here")
         )
     return notes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
@@ -13,10 +13,15 @@ from attncli.data import Array
 from attncli.data.part_states import PartState
 from attncli.engine.moment_tests import SMALLEST_STD
 from attncli.stream.sums import Moments
+from attncli.studies.compare.lengths import length_group
 from attncli.studies.compare.map_distance import HeadKey
 
 MOST_TEXTS = 20
 """Most texts that are listed, of one corpus or of each of two."""
+FEWEST_ALIKE = 10
+"""Least number of texts of similar length of the other corpus that say how far a text is from them."""
+Groups = Mapping[tuple[int, int], Moments]
+"""Moments of the texts of each side and length."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,19 +84,42 @@ class Examples:
 
 
 def farthest(
-    states: Iterable[PartState], totals: Sequence[Moments], chosen: Sequence[int]
+    states: Iterable[PartState], groups: Groups, totals: Sequence[Moments], chosen: Sequence[int]
 ) -> list[tuple[str, Examples]]:
-    """Return the texts of each side that are farthest from the mean of the other one, in units of its spread."""
+    """Return the texts of each side that are farthest from the mean of the other one, in units of its spread.
+
+    Texts are compared with those of similar length of the other side, as measures vary more in short texts; with all of
+    them only if no text of the side has `FEWEST_ALIKE` of these.
+    """
     examples: dict[int, list[PartState]] = {0: [], 1: []}
     for state in states:
         side = state["side"]
-        other = totals[1 - side]
-        std = np.sqrt(other.variance[chosen])
-        distances = (state["values"] - other.mean[chosen]) / np.where(std > SMALLEST_STD, std, np.nan)
+        lengths = length_group(state["described"]["tokens"])
+        alike = lengths_alike(groups, side)
+        distances = np.full(state["values"].shape, np.nan)
+        for length in np.unique(lengths).tolist() if alike else ():
+            if length in alike:
+                texts = lengths == length
+                distances[texts] = _deviations(state["values"][texts], groups[1 - side, length], chosen)
+        if not alike:
+            distances = _deviations(state["values"], totals[1 - side], chosen)
         by_head = _root_mean_square(distances, 1)
         found = Examples.of(_root_mean_square(distances, (1, 2)), by_head, state["described"])
         examples[side] = [Examples.of_states([*examples[side], found.state()]).state()]
     return [("AB"[side], Examples.of_states(states)) for side, states in examples.items()]
+
+
+def lengths_alike(groups: Groups, side: int) -> set[int]:
+    """Return the lengths of texts of a side of which the other side has enough texts."""
+    own = {length for of_side, length in groups if of_side == side and (1 - side, length) in groups}
+    return {length for length in own if groups[1 - side, length].count.max(initial=0) >= FEWEST_ALIKE}
+
+
+def _deviations(values: Array, other: Moments, chosen: Sequence[int]) -> Array:
+    """Return the distances of values [text, metric, head] from a mean, in standard deviations."""
+    std = np.sqrt(other.variance[chosen])
+    deviations: Array = (values - other.mean[chosen]) / np.where(std > SMALLEST_STD, std, np.nan)
+    return deviations
 
 
 def _root_mean_square(values: Array, axes: int | tuple[int, ...]) -> Array:

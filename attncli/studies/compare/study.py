@@ -29,6 +29,9 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
     """Where A and B come from, and the texts that A reads."""
 
 
+TWO_CAUSES = "A and B are different models and read different texts: a change comes from either"
+
+
 @dataclass(frozen=True)
 class CompareStudy(Study["ComparisonWithOther"]):
     """A comparison of A, which the execution reads, with B.
@@ -151,16 +154,17 @@ class CompareStudy(Study["ComparisonWithOther"]):
         result, other = compared(states, head_metrics(request))
         counts = run.corpus.against or run.corpus if run.corpus else None
         other = other if counts is None else replace(other, input_sha256=counts.sha256)
-        if not self.two_corpora and not request.combined:
-            a, b = execution.runner, self._runner_of_b(execution)
-            if b.loaded.model is not a.loaded.model:
-                weights = WeightChanges.between(a, b, request.capture, a.selected_heads(request))
-                result = replace(result, weights=weights.table(), notes=(*result.notes, *weights.notes()))
+        a, b = execution.runner, self._runner_of_b(execution)
+        if self.two_corpora and b.loaded.model is not a.loaded.model:
+            result = replace(result, notes=(*result.notes, TWO_CAUSES))
+        if not self.two_corpora and not request.combined and b.loaded.model is not a.loaded.model:
+            weights = WeightChanges.between(a, b, request.capture, a.selected_heads(request))
+            result = replace(result, weights=weights.table(), notes=(*result.notes, *weights.notes()))
         if isinstance(self.other, Mapping) and result.examples:
             sides = {"a": execution.arguments, "b": self.other}
             result = replace(result, examples=with_commands(result.examples, sides, request))
         if self.options.views and result.examples:
-            runners = {"a": execution.runner, "b": self._runner_of_b(execution)}
+            runners = {"a": a, "b": b}
             examples, pages = with_pages(result.examples, runners, request, self.options.views)
             result = replace(result, examples=examples, pages=pages)
         return run.with_notes(*result.notes), (result, other)

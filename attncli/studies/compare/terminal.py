@@ -75,7 +75,7 @@ def _table(title: str, columns: dict[str, Array], titles: dict[str, str], severa
     for column in table.columns[1:]:
         column.no_wrap = True
     if "low" in (titles[name] for name in names):
-        alike = "; alike: change between texts of equal length" * ("change_alike" in names)
+        alike = "\nalike: change between texts of equal length" * ("change_alike" in names)
         table.caption = Text(_INTERVAL + "; p: adjusted over heads" * ("p_adjusted" in names) + alike)
     for row in range(min(_MOST_ROWS, len(columns["kind"]))):
         add_row(table, [_head(columns, row, several_kinds), *(cells[name][row] for name in names)])

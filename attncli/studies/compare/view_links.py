@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 from attncli.data import Array, Text
 from attncli.engine.execution import Execution
 from attncli.engine.request import Request
+from attncli.shell import shell_line
 from attncli.studies.view.options import ViewOptions
 from attncli.studies.view.study import ViewStudy
 
@@ -34,7 +34,7 @@ _NAMES = {
 
 
 def view_command(arguments: Mapping[str, Any], request: Request, text: str, head: Sequence[Any]) -> str:
-    """Return the command that shows a text with a model, opened at one head; it is safe to paste into a shell.
+    """Return the command that shows a text with a model, opened at one head; it is safe to paste into bash or zsh.
 
     arguments  arguments of `load_runner`
     request    options of the pass that found the text
@@ -42,8 +42,8 @@ def view_command(arguments: Mapping[str, Any], request: Request, text: str, head
     It is empty if a command line cannot carry the text or the model: there is a NUL character in it, half a surrogate,
     or too much text; the model is no name; or its edits take means over other texts.
 
-    >>> view_command({"name": "demo:encoder"}, Request(), "it's $(here)", ("encoder", 1, 3))
-    "attncli view --model=demo:encoder '--text=it'\\"'\\"'s $(here)' --kind=encoder --layer=1 --head=3"
+    >>> print(view_command({"name": "demo:encoder"}, Request(), "it's $(here)", ("encoder", 1, 3)))
+    attncli view --model=demo:encoder '--text=it'"'"'s $(here)' --kind=encoder --layer=1 --head=3
     """
     if not arguments.get("name") or "mean_texts" in arguments or not _fits(text):
         return ""
@@ -59,7 +59,7 @@ def view_command(arguments: Mapping[str, Any], request: Request, text: str, head
     parts += [f"--kind={kind}"]
     parts += [] if isinstance(layer, str) else [f"--layer={layer}"]
     parts += [] if isinstance(number, str) else [f"--head={number}"]
-    return shlex.join(["attncli", "view", *parts])
+    return shell_line(["attncli", "view", *parts])
 
 
 def _fits(text: str) -> bool:

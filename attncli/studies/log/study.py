@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -11,6 +10,7 @@ from attncli.engine.report import Report
 from attncli.engine.study import Study
 from attncli.errors import ModelError, UsageError
 from attncli.options import SelectionOptions
+from attncli.shell import shell_line
 from attncli.studies.log.options import LogOptions
 
 if TYPE_CHECKING:  # the help of the command line needs no NumPy
@@ -143,7 +143,7 @@ class LogStudy(Study["LogSeries"]):
         from attncli.studies.log.events import event_files, outdated_files
 
         files = event_files(result, folder, run.info.model)
-        notes = tuple(f"to see it: tensorboard --logdir {shlex.quote(folder)}" for _ in files)
+        notes = tuple(f"to see it: {shell_line(['tensorboard', '--logdir', folder])}" for _ in files)
         return replace(report, more_files=files, outdated=outdated_files(files), notes=(*report.notes, *notes))
 
     def terminal(self, result: LogSeries, run: Collected) -> Iterator[Table]:

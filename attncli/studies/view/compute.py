@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -33,6 +32,7 @@ from attncli.page import (
     smallest_page_bytes,
 )
 from attncli.paths import without_folders
+from attncli.shell import shell_line
 from attncli.store.tables import metric_entries, records, statistics_tables
 from attncli.studies.view.result import Page
 from attncli.vocabulary import ALL_METRICS, MAX_PAGE
@@ -124,7 +124,7 @@ def neurons_command(info: RunInfo, text: str) -> str:
         given = info.given.get(name)
         for value in given if isinstance(given, list) else [] if given is None else [given]:
             parts += [f"--{name}"] if value is True else [f"--{name}", _shorten(str(value))]
-    return shlex.join([*parts, "--neurons"])
+    return shell_line([*parts, "--neurons"])
 
 
 def _shorten(text: str) -> str:

@@ -26,9 +26,10 @@ from attncli.errors import UsageError
 from attncli.inputs.corpus import Corpus
 from attncli.inputs.corpus_pair import CorpusPair, corpus_from_arguments
 from attncli.studies.compare import corpus_parts
-from attncli.studies.compare.corpus_parts import length_group
 from attncli.studies.compare.corpus_results import distances_of_heads
+from attncli.studies.compare.examples import FEWEST_ALIKE, described_texts, farthest
 from attncli.studies.compare.figures import draw
+from attncli.studies.compare.lengths import length_group
 from attncli.studies.compare.map_distance import js_distance
 from attncli.studies.compare.options import CompareOptions
 from attncli.studies.compare.result import Comparison
@@ -283,3 +284,28 @@ def test_an_interval_of_distances_ends_at_0() -> None:
     found = distances_of_heads(heads, 7, {"js": moments}, [])
     assert found["js_low"].values[0] == 0
     assert found["js_high"].values[0] > found["js_distance"].values[0] > 0
+
+
+def test_texts_are_far_from_those_of_their_length() -> None:
+    """Short texts, in which measures vary more, are not farther than others for that reason."""
+    random = np.random.default_rng(0)
+    lengths = np.repeat([4, 20, 30], [30, 30, FEWEST_ALIKE - 1])
+    spread = np.where(lengths == 4, 5.0, 0.1)
+    values = np.stack([random.normal(0, spread) for _ in range(2)])
+    values[0, 40], values[0, -1] = 2.0, 1000.0
+    states, groups = [], {}
+    for side in (0, 1):
+        of_side = values[side][:, None, None]
+        texts = [f"text {number}" for number in range(len(lengths))]
+        described = described_texts(texts, texts, lengths.tolist(), 0)
+        states.append({"side": side, "values": of_side, "described": described})
+        for length in np.unique(lengths).tolist():
+            groups[side, length] = corpus_parts.moments_of(of_side[lengths == length])
+    totals = [corpus_parts.moments_of(state["values"]) for state in states]
+    (name, found), _ = farthest(states, groups, totals, [0])
+    other = values[1][lengths == 20]
+    assert (name, found.numbers[0]) == ("A", 40)
+    np.testing.assert_allclose(found.scores[0], abs(2.0 - other.mean()) / other.std(ddof=1))
+    assert len(lengths) - 1 not in found.numbers  # the other side has too few texts of its length
+    (_, found), _ = farthest(states, {}, totals, [0])
+    assert found.numbers[0] == len(lengths) - 1  # without texts of similar length, all are the measure

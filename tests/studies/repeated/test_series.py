@@ -105,7 +105,7 @@ def test_patterns_that_match_no_checkpoints_of_one_model_are_one_line(
     )
     assert done.code == 2
     Path("empty").mkdir()
-    assert "its 1 match hold no config.json" in run_cli(*call, "em*").err
+    assert "its match holds no config.json" in run_cli(*call, "em*").err
     done = run_cli(*call, f"{demo_dirs['encoder'].parent}/*coder")
     assert (done.code, "expected checkpoints of one model" in done.err) == (2, True)
 
