@@ -26,7 +26,7 @@ export OMP_NUM_THREADS ?= 1
 # What is imported is compiled once and kept, see below; without that, each start of a program compiles it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test pytest test-real coverage metrics smoke docs web page lint format picture lock clean
+.PHONY: help demo test test-real coverage metrics smoke docs web page lint format picture lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -37,9 +37,7 @@ demo: $(READY) ## draw and measure the attention of the bundled model on one sen
 	@$(BIN)/attncli view --text "$$TEXT" --neurons --out outputs/demo/view
 	@printf '\nTo open:\n'; ls -1 outputs/demo/*/*.png outputs/demo/*/*.html | sed 's/^/  /'
 
-test: lint web pytest ## check style and types, run all tests
-
-pytest: $(READY) $(CHROMIUM) $(MODULES)
+test: $(READY) $(CHROMIUM) lint web ## check style and types, run all tests
 	@$(PYTEST)
 
 coverage: $(READY) $(CHROMIUM) $(MODULES) ## run all tests and measure which lines they run; fails below the share in pyproject.toml
