@@ -20,6 +20,7 @@ import hypothesis
 import pytest
 from forking import ForkServer
 from readme import MINILM, hub_cache
+from variants import mark_others
 
 THREADS = os.environ.get("ATTNCLI_TEST_THREADS", "1")
 """Numbers must not depend on it: ATTNCLI_TEST_THREADS=2 shows where they do."""
@@ -55,6 +56,11 @@ def pytest_configure() -> None:
         if not f"{transformers.__version__}.".startswith(f"{expected}."):
             got = f"{transformers.__version__} from {Path(transformers.__file__).parent}"
             raise pytest.UsageError(f"expected Transformers {expected}, got {got}")
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests marked `real` are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_others(items)
 
 
 def pytest_collection_finish() -> None:
