@@ -48,5 +48,5 @@ class CorpusOptions:
     )
 
 
-ONE_PROCESS = CorpusOptions()
-"""The defaults, also of commands that read no corpus."""
+CORPUS_DEFAULTS = CorpusOptions()
+"""The options of a command that was given none of them, or has none."""

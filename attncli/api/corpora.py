@@ -25,7 +25,7 @@ def corpus(
     column     column with the texts, `text` by default
     on_error   stop, or skip: leave out records that are no text, and texts that are too long for the model
     streaming  whether a dataset is read while it is downloaded
-    Raise UsageError if there is no such file.
+    Raise UsageError if no file is found.
     """
     if (files is None) == (dataset is None):
         raise UsageError("expected files or a dataset: give one of them")

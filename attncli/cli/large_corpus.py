@@ -78,7 +78,7 @@ def print_corpus_notes(corpus: Corpus) -> None:
 
 
 def _say_at_once(study: Study[Any], texts: int, needs_texts: str) -> None:
-    """Print a note if a command reads so many texts at once, unless it refuses several."""
+    """Print a note if a command reads many texts at once; not for a command that takes one text only."""
     if texts > CORPUS_TEXTS and not getattr(study, "one_text", False):
         own = "only files are read in parts" if study.sharded else f"{study.command} does not read texts in parts"
         why = f"{needs_texts} needs all of them" if needs_texts else own

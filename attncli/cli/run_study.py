@@ -12,7 +12,7 @@ from attncli.cli.large_corpus import shared_texts, texts_or_corpus
 from attncli.cli.own_module import module_run
 from attncli.cli.pictures import style_of
 from attncli.cli.study_files import StudyFiles
-from attncli.corpus_options import ONE_PROCESS, CorpusOptions
+from attncli.corpus_options import CORPUS_DEFAULTS, CorpusOptions
 from attncli.edit_options import EditedModelOptions, edit_lines
 from attncli.engine.checks import check_choice
 from attncli.engine.report import Formats
@@ -66,7 +66,7 @@ def run_study(
     pictures: PictureOptions | None = None,
     texts: Sequence[Text] | Corpus | None = None,
     afterwards: Callable[[Published, CommandConsole], None] | None = None,
-    corpus: CorpusOptions = ONE_PROCESS,
+    corpus: CorpusOptions = CORPUS_DEFAULTS,
 ) -> None:
     """Run a study on what the options say, or on each checkpoint if --model is a pattern; see `run_once`."""
     # imported here: the help of the command line needs no NumPy
@@ -94,7 +94,7 @@ def run_once(
     pictures: PictureOptions | None = None,
     texts: Sequence[Text] | Corpus | None = None,
     afterwards: Callable[[Published, CommandConsole], None] | None = None,
-    corpus: CorpusOptions = ONE_PROCESS,
+    corpus: CorpusOptions = CORPUS_DEFAULTS,
 ) -> ResultT:
     """Run a study once, write its report, and print what was asked for; return its result.
 
@@ -146,7 +146,7 @@ def invocation_of(
     formats: tuple[str, ...],
     track: Track,
     texts: Sequence[Text] | Corpus | None = None,
-    corpus_options: CorpusOptions = ONE_PROCESS,
+    corpus_options: CorpusOptions = CORPUS_DEFAULTS,
 ) -> Invocation:
     """Return the invocation of a study, checked as far as that is possible without a model.
 

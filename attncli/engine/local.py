@@ -21,8 +21,9 @@ from attncli.inputs.shards import Shard
 
 
 def with_workers(workers: int, threads: int = 1) -> Engine:
-    """Return the engine of so many processes; a worker that dies is replaced, and its shard computed again.
+    """Return the engine of several processes; a worker that dies is replaced, and its shard computed again.
 
+    workers  number of processes
     threads  number of threads of each
     """
 

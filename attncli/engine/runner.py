@@ -124,7 +124,7 @@ def with_edit_lines(runner: Runner, arguments: Mapping[str, Any]) -> Runner:
 class SharedPass:
     """A model, texts and one forward pass that the steps of a file share.
 
-    texts      the texts; empty if these are so many that steps read the corpus by themselves
+    texts      the texts; empty for a large corpus, which each step reads by itself
     arguments  arguments that the model was loaded with
     corpus     the corpus of the texts, if they are one
     run        results with full maps; None if these do not fit into memory, then each step runs its own pass

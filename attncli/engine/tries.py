@@ -7,7 +7,7 @@ from attncli.errors import ModelError
 from attncli.inputs.shards import Shard
 
 TRIES = 3
-"""After so many workers that died over the same shard, the run stops."""
+"""How many workers may die over the same shard before the run stops."""
 
 
 class Tries:

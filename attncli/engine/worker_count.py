@@ -15,13 +15,13 @@ from attncli.engine.memory import free_memory
 _PROCESS = 700 * 10**6
 """Bytes of a worker besides its model: torch, Transformers, a batch and the sums of a shard."""
 _LOADING = 2
-"""A model needs so many times its files while it is loaded, or in a wider dtype."""
+"""Memory of a model while it is loaded, or in a wider dtype, divided by the size of its files."""
 
 
 def default_workers(
     arguments: Mapping[str, Any], shards: int, threads: int = 1, others: Sequence[str] = ()
 ) -> tuple[int, str]:
-    """Return the number of workers for so many shards, and a note that says so; "" where there is no choice.
+    """Return the number of workers for a number of shards, and a note that says it; "" where there is no choice.
 
     arguments  arguments of `load_runner`
     others     further models that each worker loads

@@ -83,7 +83,7 @@ def _matching_files(pattern: str) -> CorpusFiles:
     try:  # a shell does not replace ~ in quotes
         parts = Path(pattern).expanduser().parts
     except RuntimeError as error:
-        raise UsageError(f"no file matches {pattern}: there is no such home folder") from error
+        raise UsageError(f"no file matches {pattern}: the user whose home folder it names is unknown") from error
     first = next(index for index, part in enumerate(parts) if _MAGIC.search(part))
     folder, rest = Path(*parts[:first]), parts[first:]
     if rest[-1] == "**":

@@ -166,7 +166,7 @@ def json_object(where: str, line: Line, what: str) -> dict[str, Any]:
 def _csv_rows(
     name: str, lines: Iterator[Line], column: str, delimiter: str = ",", header: list[str] | None = None
 ) -> Iterator[TextRow]:
-    """Yield the rows of CSV; raise UsageError for broken quotes, after which rows cannot be told apart.
+    """Yield the rows of CSV; raise UsageError for broken quotes: nobody can tell where the next row begins.
 
     header  the names of the columns if the lines begin after them
     """

@@ -63,7 +63,7 @@ class _LayerSums:
         return cls(heads, 1, 1, {name: np.zeros((len(heads), 1)) for name in _SUMS})
 
     def add(self, queries: int, keys: int, sums: Mapping[str, Array]) -> None:
-        """Add sums over texts of at most so many queries and keys."""
+        """Add sums over texts; `queries` and `keys` are those of the longest."""
         longest, widest = max(queries, self.queries), max(keys, self.keys)
         for name, added in sums.items():
             total = np.zeros((len(self.heads), longest + widest - 1))

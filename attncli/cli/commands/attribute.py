@@ -1,14 +1,14 @@
 """`attncli attribute`: how much each token counts for a prediction, by several methods."""
 
 from attncli.cli.run_study import CommonOptions, run_study
-from attncli.corpus_options import ONE_PROCESS, CorpusOptions
+from attncli.corpus_options import CORPUS_DEFAULTS, CorpusOptions
 from attncli.options import PictureOptions
 from attncli.studies.attribute.options import AttributeOptions
 from attncli.studies.attribute.study import AttributeStudy
 
 
 def attribute(
-    common: CommonOptions, options: AttributeOptions, pictures: PictureOptions, corpus: CorpusOptions = ONE_PROCESS
+    common: CommonOptions, options: AttributeOptions, pictures: PictureOptions, corpus: CorpusOptions = CORPUS_DEFAULTS
 ) -> None:
     """Compare how much each token counts for a prediction.
 

@@ -11,7 +11,7 @@ import typer
 
 from attncli.cli.against import compared_texts
 from attncli.cli.run_study import CommonOptions, load_arguments, run_study, split_heads
-from attncli.corpus_options import ONE_PROCESS, CorpusOptions
+from attncli.corpus_options import CORPUS_DEFAULTS, CorpusOptions
 from attncli.edit_options import EditedModelOptions, edit_lines, other_edit_lines, takes_mean
 from attncli.errors import UsageError
 from attncli.options import (
@@ -46,7 +46,7 @@ def compare(
     pictures: PictureOptions,
     a: Annotated[str | None, typer.Argument(metavar="A", help=f"model or saved run (default: {DEFAULT_MODEL})")] = None,
     b: Annotated[str | None, typer.Argument(metavar="B", help="another one (default: the same as A)")] = None,
-    corpus: CorpusOptions = ONE_PROCESS,
+    corpus: CorpusOptions = CORPUS_DEFAULTS,
 ) -> None:
     """Compare two models, two texts or two saved runs, head by head.
 
@@ -72,12 +72,7 @@ def compare(
 
     Example: attncli compare demo:encoder --dtype-b bfloat16 -t One -t Two -t Three -t Four -t Five -t "And six."
     """
-    if a is not None and model.model is not None:
-        raise UsageError(f"A is {a} and --model is {model.model}: give one of them")
-    if texts.generate:
-        raise UsageError("--generate: each side would generate its own text; generate one first, give it with --text")
-    if output.save_maps:
-        raise UsageError("--save-maps: compare keeps no maps; save them with attncli heatmap --save-maps")
+    _check_options(a, model, texts, output)
     name_a = a or model.model or DEFAULT_MODEL
     study = CompareStudy(options, names={"a": name_a, **({} if b is None else {"b": b})})
     if _is_saved(name_a) != _is_saved(name_a if b is None else b):
@@ -101,8 +96,18 @@ def compare(
     run_study(study, common, pictures, read if many is None else many, corpus=corpus)
 
 
+def _check_options(a: str | None, model: EditedModelOptions, texts: InputOptions, output: OutputOptions) -> None:
+    """Raise UsageError if A is named twice, or for options that go with other commands."""
+    if a is not None and model.model is not None:
+        raise UsageError(f"A is {a} and --model is {model.model}: give one of them")
+    if texts.generate:
+        raise UsageError("--generate: each side would generate its own text; generate one first, give it with --text")
+    if output.save_maps:
+        raise UsageError("--save-maps: compare keeps no maps; save them with attncli heatmap --save-maps")
+
+
 def _check_views(views: int, of_corpus: bool) -> None:
-    """Raise UsageError unless pages of so many texts can be written; of texts that are no corpus there are none."""
+    """Raise UsageError for a wrong number of pages, or if texts are no corpus: then no pages are written."""
     if not 0 <= views <= _MOST_VIEWS:
         raise UsageError(f"expected --views from 0 to {_MOST_VIEWS}, got {views}")
     if views and not of_corpus:

@@ -1,14 +1,17 @@
 """`attncli faithfulness`: do methods name the tokens that predictions need?"""
 
 from attncli.cli.run_study import CommonOptions, run_study
-from attncli.corpus_options import ONE_PROCESS, CorpusOptions
+from attncli.corpus_options import CORPUS_DEFAULTS, CorpusOptions
 from attncli.options import PictureOptions
 from attncli.studies.faithfulness.options import FaithfulnessOptions
 from attncli.studies.faithfulness.study import FaithfulnessStudy
 
 
 def faithfulness(
-    common: CommonOptions, options: FaithfulnessOptions, pictures: PictureOptions, corpus: CorpusOptions = ONE_PROCESS
+    common: CommonOptions,
+    options: FaithfulnessOptions,
+    pictures: PictureOptions,
+    corpus: CorpusOptions = CORPUS_DEFAULTS,
 ) -> None:
     """Test whether methods name the tokens that a prediction needs.
 

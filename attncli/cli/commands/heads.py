@@ -1,14 +1,14 @@
 """`attncli heads`: heads with similar attention."""
 
 from attncli.cli.run_study import CommonOptions, run_study
-from attncli.corpus_options import ONE_PROCESS, CorpusOptions
+from attncli.corpus_options import CORPUS_DEFAULTS, CorpusOptions
 from attncli.options import PictureOptions
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.study import HeadsStudy
 
 
 def heads(
-    common: CommonOptions, options: HeadsOptions, pictures: PictureOptions, corpus: CorpusOptions = ONE_PROCESS
+    common: CommonOptions, options: HeadsOptions, pictures: PictureOptions, corpus: CorpusOptions = CORPUS_DEFAULTS
 ) -> None:
     """Group heads with similar attention.
 

@@ -1,14 +1,14 @@
 """`attncli importance`: does the output change without a head?"""
 
 from attncli.cli.run_study import CommonOptions, run_study
-from attncli.corpus_options import ONE_PROCESS, CorpusOptions
+from attncli.corpus_options import CORPUS_DEFAULTS, CorpusOptions
 from attncli.options import PictureOptions
 from attncli.studies.importance.options import ImportanceOptions
 from attncli.studies.importance.study import ImportanceStudy
 
 
 def importance(
-    common: CommonOptions, options: ImportanceOptions, pictures: PictureOptions, corpus: CorpusOptions = ONE_PROCESS
+    common: CommonOptions, options: ImportanceOptions, pictures: PictureOptions, corpus: CorpusOptions = CORPUS_DEFAULTS
 ) -> None:
     """Rank heads by how much the output of the model changes without them.
 

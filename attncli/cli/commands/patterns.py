@@ -1,7 +1,7 @@
 """`attncli patterns`: what each head does."""
 
 from attncli.cli.run_study import CommonOptions, run_once, run_study
-from attncli.corpus_options import ONE_PROCESS, CorpusOptions
+from attncli.corpus_options import CORPUS_DEFAULTS, CorpusOptions
 from attncli.errors import UsageError
 from attncli.options import PictureOptions, typed
 from attncli.studies.patterns.options import PatternsOptions
@@ -16,7 +16,7 @@ def patterns(
     options: PatternsOptions,
     probe: RepeatedOptions,
     pictures: PictureOptions,
-    corpus: CorpusOptions = ONE_PROCESS,
+    corpus: CorpusOptions = CORPUS_DEFAULTS,
 ) -> None:
     """Classify what each head does.
 

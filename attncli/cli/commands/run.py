@@ -91,7 +91,7 @@ def run(
 class PlanTexts:
     """The texts of one input of a plan.
 
-    texts   all texts; empty if there are so many that steps read the corpus by themselves
+    texts   all texts; empty for a large corpus, which each step reads by itself
     corpus  the corpus, if the texts come from files or a dataset
     """
 

@@ -1,14 +1,14 @@
 """`attncli stats`: every head in numbers."""
 
 from attncli.cli.run_study import CommonOptions, run_study
-from attncli.corpus_options import ONE_PROCESS, CorpusOptions
+from attncli.corpus_options import CORPUS_DEFAULTS, CorpusOptions
 from attncli.options import PictureOptions
 from attncli.studies.stats.options import StatsOptions
 from attncli.studies.stats.study import StatsStudy
 
 
 def stats(
-    common: CommonOptions, options: StatsOptions, pictures: PictureOptions, corpus: CorpusOptions = ONE_PROCESS
+    common: CommonOptions, options: StatsOptions, pictures: PictureOptions, corpus: CorpusOptions = CORPUS_DEFAULTS
 ) -> None:
     """Measure every head.
 
