@@ -105,6 +105,7 @@ class ModelOptions:
     )
     trust_remote_code: bool = option("Model", "run Python code that comes with the model", default=False)
     capture: str = option("Model", "how attention is captured", choices=vocabulary.CAPTURES, default="auto")
+    compile: str = option("Model", "compile attention; auto: if long", choices=vocabulary.COMPILES, default="auto")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ LAYER_AGGREGATES = ("none", "mean")
 SPECIALS = ("keep", "drop")
 POOL_TEXTS = ("texts", "tokens")
 CAPTURES = ("auto", "stream", "eager")
+COMPILES = ("auto", "on", "off")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 MODEL_HEADS = (
     *("auto", "base", "causal-lm", "masked-lm", "seq2seq-lm"),

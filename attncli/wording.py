@@ -18,6 +18,7 @@ _CHOICES = {
     "baseline": vocabulary.BASELINES,
     "by": vocabulary.BYS,
     "capture": vocabulary.CAPTURES,
+    "compile": vocabulary.COMPILES,
     "divide": vocabulary.DIVISIONS,
     "device": ("auto", "cpu", "mps", "cuda:[0-9]+", "cuda"),
     "dtype": vocabulary.DTYPES,

@@ -77,8 +77,8 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def stats_of(model: Any) -> Any:
-    """All measures of encoded texts, by attncli."""
+def stats_of(model: Any, compiled: bool = False) -> Any:
+    """All measures of encoded texts, by attncli, with compiled blocks or without."""
     from attncli import capturing, models, registry
     from attncli.inputs.batches import batch_from_tensors
     from attncli.stream import Measure
@@ -93,7 +93,7 @@ def stats_of(model: Any) -> Any:
         if not plans:
             plans.append(capturing.plan(loaded, batch=batch))
         sink = Measure(metrics)
-        capturing.run(loaded, plans[0], batch, [sink])
+        capturing.run(loaded, plans[0], batch, [sink], compiled=compiled)
         sink.result(batch.inputs)
 
     return measure

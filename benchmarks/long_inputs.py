@@ -4,21 +4,23 @@
     python benchmarks/long_inputs.py memory --shape gpt2 --tokens 2048 8192 16384
     python benchmarks/long_inputs.py time --shape llama-1b --device cuda --tokens 8192 32768 131072 --formulas 1
 
-`stats` measures every row and column measure of all layers and heads; `plain` is the same model's forward pass under
-`sdpa`, which measures nothing; `formulas` asks for `output_attentions=True` under eager attention and writes the same
-measures down over whole maps (only up to --formulas tokens, since its maps grow with the square). Random weights,
-positions extended, one thread. Times are CPU seconds of one process in which the sides take turns; memory is the peak
-of a process of its own for each side, whole and above what it held when the model was loaded. Only the ratios to
-`plain` mean anything. Of each side's turns the shortest counts: what comes between, such as memory that the system
-takes back and hands out anew (up to a quarter of a turn on a virtual machine), only ever adds, and to either side at
-random. The plan (one short pass, once per model) is made while warming up. On a GPU models are in bfloat16 and times
-are seconds until the device is done.
+`stats` measures every row and column measure of all layers and heads; `compiled` does so with compiled blocks
+(`--compile on`), which are compiled while warming up; `plain` is the same model's forward pass under `sdpa`, which
+measures nothing; `formulas` asks for `output_attentions=True` under eager attention and writes the same measures down
+over whole maps (only up to --formulas tokens, since its maps grow with the square). Random weights, positions extended,
+one thread. Times are CPU seconds of one process in which the sides take turns; with OMP_NUM_THREADS above 1 they are
+those of a clock, on a machine that does nothing else. Memory is the peak of a process of its own for each side, whole
+and above what it held when the model was loaded. Only the ratios to `plain` mean anything. Of each side's turns the
+shortest counts: what comes between, such as memory that the system takes back and hands out anew (up to a quarter of a
+turn on a virtual machine), only ever adds, and to either side at random. The plan (one short pass, once per model) is
+made while warming up. On a GPU models are in bfloat16 and times are seconds until the device is done.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -27,9 +29,10 @@ from typing import Any
 
 from capture import formulas, peak_mb, stats_of
 
-SIDES = ("plain", "stats", "formulas")
+SIDES = ("plain", "stats", "compiled", "formulas")
 SHAPES = {"gpt2": 12, "llama": 12, "llama-1b": 16}
 """How many layers each has."""
+THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
 
 
 def main() -> None:
@@ -62,6 +65,7 @@ def _time_row(options: Any, tokens: int, sides: list[str]) -> str:
     run = {side: _side(side, model) for side in sides}
     for side in sides:
         run[side](ids[:, :64])  # warm caches, make the plan
+    run["compiled"](ids)  # compiles for more than 4,096 keys too
     spent: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(options.repeat):
         for side in sides:
@@ -77,10 +81,9 @@ def _time_row(options: Any, tokens: int, sides: list[str]) -> str:
 def _now(device: str) -> float:
     import torch
 
-    if device == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() if device == "cuda" or THREADS > 1 else time.process_time()
 
 
 def _memory_row(options: Any, tokens: int, sides: list[str]) -> str:
@@ -117,7 +120,7 @@ def _model(shape: str, tokens: int, layers: int, device: str = "cpu") -> tuple[A
     import torch
     from transformers import GPT2Config, GPT2Model, LlamaConfig, LlamaModel
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(THREADS)
     torch.manual_seed(0)
     if shape == "gpt2":
         config: Any = GPT2Config(n_positions=tokens, n_layer=layers)
@@ -140,8 +143,8 @@ def _model(shape: str, tokens: int, layers: int, device: str = "cpu") -> tuple[A
 
 
 def _side(side: str, model: Any) -> Callable[[Any], None]:
-    if side == "stats":
-        return stats_of(model)
+    if side in ("stats", "compiled"):
+        return stats_of(model, side == "compiled")
     return (lambda ids: _plain(model, ids)) if side == "plain" else (lambda ids: _eager(model, ids))
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from attncli.capturing.attention_call import LEAST_SCORE, AttentionCall, mask_part
+from attncli.capturing.compiled import compiled_softmax_sums
 from attncli.capturing.masks import LazyMask, Strip, slices, visible_bounds
+from attncli.data import RowTotals
 
 Tensor = torch.Tensor
 
@@ -26,10 +29,10 @@ class Block:
     """Some rows and heads of one call, in float32 or float64.
 
     raw      [batch, head, row, key] weights divided by `scale`
-    scores   [batch, head, row, key] scores minus `largest`; None if the model computed the weights
+    scores   [batch, head, row, key] scores minus `largest`; None if the model or compiled code computed the weights
     scale    [batch, head, row] factor from `raw` to weights; None if `raw` are the weights
     largest  [batch, head, row] largest score of each row
-    sums     [batch, head, row] sums of `raw` over the keys before the first row, and over the others
+    sums     sums of `raw` over the keys of each row, if they were computed with it
     """
 
     strip: Strip
@@ -38,7 +41,7 @@ class Block:
     scores: Tensor | None = None
     scale: Tensor | None = None
     largest: Tensor | None = None
-    sums: tuple[Tensor, Tensor] | None = None
+    sums: RowTotals | None = None
 
     @classmethod
     def from_weights(cls, weights: Tensor, visible: Tensor | None, first: int = 0) -> Block:
@@ -78,9 +81,12 @@ class Scratch:
         return view
 
 
-def attend(call: AttentionCall, visit: Callable[[Block], None], scratch: Scratch | None = None) -> Tensor:
+def attend(
+    call: AttentionCall, visit: Callable[[Block], None], scratch: Scratch | None = None, *, compiled: bool = False
+) -> Tensor:
     """Return the output of a call, [batch, head, query, value dim], after `visit` has seen every block of its rows.
 
+    compiled  whether compiled code computes the weights of a block and the sums of its rows
     A block is valid only while it is visited: the next block overwrites its memory.
     """
     batch, heads, queries, _ = call.shape
@@ -94,7 +100,10 @@ def attend(call: AttentionCall, visit: Callable[[Block], None], scratch: Scratch
         strip_columns, strip_value = columns[..., strip.keys], value[:, :, strip.keys]
         for part in _head_parts(call, strip):
             scores = _scores(call, query[:, part], _key_heads(strip_columns, part, heads), strip, part, scratch)
-            block = _softmax_block(call, scores, strip, part, scratch)
+            if compiled and min(scores.shape[2:]) > 1:  # compiled code is for numbers of rows and keys above 1
+                block = _compiled_block(call, scores, strip, part)
+            else:
+                block = _softmax_block(call, scores, strip, part, scratch)
             visit(block)
             _write_output(output[:, part, strip.rows], block, _key_heads(strip_value, part, heads), scratch)
     return output
@@ -178,16 +187,43 @@ def _softmax_block(call: AttentionCall, scores: Tensor, strip: Strip, heads: sli
     torch.exp(scores, out=raw)
     for side, visible in strip.outside_clear:
         raw[..., side] *= _for_heads(visible, heads)
-    sums = raw[..., : strip.behind].sum(-1), raw[..., strip.behind :].sum(-1)
-    total = sums[0] + sums[1]
+    sums = RowTotals(raw[..., : strip.behind].sum(-1), raw[..., strip.behind :].sum(-1))
+    scale = _scale(call, sums.before + sums.rest, largest, strip, heads)
+    return Block(strip, heads, raw, scores, scale, largest[..., 0], sums)
+
+
+def _compiled_block(call: AttentionCall, scores: Tensor, strip: Strip, heads: slice) -> Block:
+    """Return the block of these scores and the sums of its rows, as compiled code computes them."""
+    rows, keys = scores.shape[2:]
+    queries, positions = _positions(strip, scores, rows)
+    of_rows = compiled_softmax_sums()(scores.view(-1, keys), queries, positions)
+    largest, total, log, offset, distance = (values.view(scores.shape[:3]) for values in of_rows)
+    sums = RowTotals(torch.zeros_like(total), total, log, offset, distance)
+    scale = _scale(call, total.clone(), largest[..., None], strip, heads)
+    return Block(strip, heads, scores, None, scale, largest, sums)
+
+
+def _positions(strip: Strip, scores: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    """Return the positions of all rows of a block, and of its keys, in the dtype of its scores."""
+    key = "positions", scores.shape[:3], scores.dtype
+    if key not in strip.memory:
+        like: Any = {"dtype": scores.dtype, "device": scores.device}
+        queries = torch.arange(strip.rows.start, strip.rows.stop, **like)
+        queries = queries.expand(*scores.shape[:2], rows).flatten()
+        strip.memory[key] = queries, torch.arange(strip.keys.start, strip.keys.stop, **like)
+    positions: tuple[Tensor, Tensor] = strip.memory[key]
+    return positions
+
+
+def _scale(call: AttentionCall, total: Tensor, largest: Tensor, strip: Strip, heads: slice) -> Tensor:
+    """Return the factor from raw weights to weights; it changes `total`, the sums of the raw weights, in place."""
     if call.sinks is not None:
         # one logit per head, or per head and row
         logits = (call.sinks if call.sinks.dim() == 4 else call.sinks.reshape(1, -1, 1, 1))[:, heads]
-        sink = (logits[:, :, strip.rows] if logits.shape[2] > 1 else logits).to(scores.dtype)
+        sink = (logits[:, :, strip.rows] if logits.shape[2] > 1 else logits).to(total.dtype)
         total += (sink - largest).squeeze(-1).clamp_max_(-LEAST_SCORE).exp_()
     # the smallest normal number keeps the weights of a row without visible keys at 0
-    scale = total.clamp_min_(torch.finfo(scores.dtype).tiny).reciprocal_()
-    return Block(strip, heads, raw, scores, scale, largest[..., 0], sums)
+    return total.clamp_min_(torch.finfo(total.dtype).tiny).reciprocal_()
 
 
 def _write_output(output: Tensor, block: Block, value: Tensor, scratch: Scratch) -> None:

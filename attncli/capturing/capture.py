@@ -131,11 +131,14 @@ def run(
     sinks: Sequence[Sink],
     heads: Mapping[tuple[Kind, int], tuple[int, ...]] | None = None,
     shadow: Shadow | None = None,
+    *,
+    compiled: bool = False,
 ) -> None:
     """Run a batch through the model and send every block of rows of the selected heads to every sink.
 
     heads   (kind, layer) → head numbers; None for all heads
     shadow  the copy of the modules that runs, for several calls by one thread; None for a new one
+    compiled  whether compiled code computes the blocks of a plan that `compiles`; it raises errors of the compiler
     A batch with padding is run in one pass for each text length, without the padding. Edits of the model
     (`Loaded.edits`) are applied. The model is not changed, also on error. Raises `ModelError` if the model fails or its
     weights are not attention weights.
@@ -147,7 +150,8 @@ def run(
         emitter = RowEmitter(part, sinks, heads, loaded.model.dtype, edits.weights)
         modules = shadow or Shadow(loaded.model)
         editor = Editor(plan, edits.weights, len(part.inputs))
-        handler = RouteHandler(plan, emitter, len(part.inputs), modules.model, editor)
+        of_plan = compiled and plan.compiles and not edits.weights
+        handler = RouteHandler(plan, emitter, len(part.inputs), modules.model, editor, of_plan)
         restored = nullcontext() if shadow is None else shadow.restored()
         try:
             with torch.inference_mode(), restored, editing(modules, plan, edits, handler):

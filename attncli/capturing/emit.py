@@ -13,7 +13,7 @@ from attncli.capturing.intercept import CallKey
 from attncli.capturing.patches import capturing
 from attncli.capturing.sites import Site
 from attncli.capturing.weights import weights_problem
-from attncli.data import Kind, Rows, ScoreParts, Selection, Tokens, Visibility, has_scale
+from attncli.data import Kind, Rows, RowTotals, ScoreParts, Selection, Tokens, Visibility, has_scale
 from attncli.data.cached import cached_property
 from attncli.errors import ModelError
 from attncli.inputs.batches import Batch
@@ -137,7 +137,7 @@ class RowEmitter:
             largest=block.largest,
             parts=self.parts.get(site),
             norms=None if norms is None else norms[:, block.heads, block.strip.keys],
-            sums=block.sums if visibility.keys_before == block.strip.behind else None,
+            sums=_sums(block, visibility),
         )
         chosen = selected(rows, self._heads)
         if chosen is not None:
@@ -206,3 +206,11 @@ class RowEmitter:
         except Exception as error:
             self.sink_error = error
             raise
+
+
+def _sums(block: Block, visibility: Visibility) -> RowTotals | None:
+    """Return the sums of a block, without those that hold only where positions are those of the call."""
+    sums = block.sums
+    if sums is None or visibility.slices is not None:
+        return sums
+    return RowTotals(torch.zeros_like(sums.rest), sums.before + sums.rest, sums.log)

@@ -24,8 +24,7 @@ def fast_shadow(loaded: Loaded, plan: CapturePlan, logits: torch.Tensor, run: Ca
     logits  those of a pass with eager attention
     run     a function of a copy that returns the outputs of the same pass
     """
-    dispatches = all(site.function == "dispatch" and site.route == "stream" for site in plan.sites)
-    if loaded.edits or not dispatches or not getattr(loaded.model, "_supports_sdpa", False):
+    if loaded.edits or not plan.compiles or not getattr(loaded.model, "_supports_sdpa", False):
         return None
     shadow = Shadow(loaded.model, FAST)
     try:

@@ -29,9 +29,16 @@ class RouteHandler:
     """A handler that captures the planned calls and lets the model compute all others."""
 
     def __init__(
-        self, plan: CapturePlan, emitter: RowEmitter, batch: int, model: PreTrainedModel, editor: Editor
+        self,
+        plan: CapturePlan,
+        emitter: RowEmitter,
+        batch: int,
+        model: PreTrainedModel,
+        editor: Editor,
+        compiled: bool = False,
     ) -> None:
         self._emitter, self._batch, self._model, self._editor = emitter, batch, model, editor
+        self._compiled = compiled
         self._sites: dict[CallKey, list[Site]] = {}
         for site in plan.sites:
             self._sites.setdefault(site.key, []).append(site)
@@ -146,7 +153,7 @@ class RouteHandler:
         if self._editor.edits(key):
             output = self._editor.attend(key, call, lambda block: self._emit(sites, block))
         else:
-            output = attend(call, lambda block: self._emit(sites, block), self._scratch)
+            output = attend(call, lambda block: self._emit(sites, block), self._scratch, compiled=self._compiled)
         self._end(sites)
         return output
 
@@ -239,6 +246,7 @@ def _cut_block(block: Block, rows: slice, keys: slice) -> Block | None:
         scores=None if scores is None else scores[:, :, *inside],
         scale=None if scale is None else scale[:, :, inside[0]],
         largest=None if largest is None else largest[:, :, inside[0]],
+        sums=None,
     )
 
 

@@ -132,6 +132,11 @@ class CapturePlan:
         return replace(self, sites=tuple(sites), scales=tuple(scales))
 
     @property
+    def compiles(self) -> bool:
+        """Whether compiled code can compute the blocks: all calls are streamed where Transformers dispatches them."""
+        return all(site.function == "dispatch" and site.route == "stream" for site in self.sites)
+
+    @property
     def kinds(self) -> tuple[Kind, ...]:
         return tuple(sorted({site.kind for site in self.sites}, key=kind_order))
 

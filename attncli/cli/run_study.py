@@ -156,6 +156,7 @@ def invocation_of(
     Raise UsageError if options exclude each other or a text is wrong.
     """
     from attncli.engine.collected import Collected
+    from attncli.engine.compiling import EDITED, with_compile
     from attncli.engine.corpus import needs_texts
     from attncli.engine.invocation import Invocation
     from attncli.inputs.corpus import Corpus
@@ -200,6 +201,7 @@ def invocation_of(
         # the pass that the steps of a file share has read other texts
         shared = replace(shared, run=None)
     more |= {"corpus": corpus, "corpus_options": corpus_options}
+    request = with_compile(request, texts, model.device, EDITED if source.get("edits") else "")
     return Invocation(study.command, source, request, tuple(texts), shared=shared, **more)
 
 
@@ -239,6 +241,7 @@ def request_of(common: CommonOptions, run_options: RunOptions) -> Request:
         **{name: getattr(common.texts, name) for name in ("max_tokens", "generate", "add_bos", "batch_tokens")},
         "max_memory": common.output.max_memory,
         "capture": common.model.capture,
+        "compile": common.model.compile,
     }
     return Request.of({**options, **run_options})  # type: ignore[typeddict-item]
 

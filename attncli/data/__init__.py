@@ -13,7 +13,7 @@ from attncli.data.profile import MIN_QUERIES, MIN_SHARE, Profile, Received
 from attncli.data.results import Scores, Statistics, columns_of
 from attncli.data.run_info import FORMAT, RunInfo
 from attncli.data.segments import Partition, Spans, TextSpan
-from attncli.data.stream import MAX_OFFSET, Rows, ScoreParts, Visibility
+from attncli.data.stream import MAX_OFFSET, Rows, RowTotals, ScoreParts, Visibility
 from attncli.data.tokens import (
     KINDS,
     Array,
@@ -37,6 +37,7 @@ __all__ = ["KINDS", "Array", "By", "Direction", "Input", "Kind", "RowsAs", "Sche
 __all__ += ["Tokens", "base_kind", "has_scale", "kind_order", "predicts_tokens", "read_only"]
 __all__ += ["MIN_QUERIES", "MIN_SHARE", "Profile", "Received"]
 __all__ += ["FORMAT", "RunInfo", "Scores", "Statistics", "columns_of"]
-__all__ += ["MAX_OFFSET", "Columns", "Metric", "Range", "RowSum", "RowSums", "Rows", "Selection", "Visibility"]
+__all__ += ["MAX_OFFSET", "Columns", "Metric", "Range", "RowSum", "RowSums", "RowTotals", "Rows"]
+__all__ += ["Selection", "Visibility"]
 __all__ += ["Attention", "Edges", "EdgesConsumer", "LayerMaps", "ScoreParts", "Vectors"]
 __all__ += ["Partition", "Pooling", "Span", "Spans", "TextSpan", "TokenWindow", "Zoom"]

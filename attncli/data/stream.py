@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,29 @@ class Visibility:
 
 
 @dataclass(frozen=True, eq=False)
+class RowTotals:
+    """Sums over the keys of each row of a block, of the raw weights r: [batch, head, row] each.
+
+    before    Σ_j r_ij over the first `Visibility.keys_before` keys; 0 if `rest` is the sum over all keys
+    rest      Σ_j r_ij over the other keys
+    log       Σ_j r_ij ln r_ij over all keys; None if not computed yet
+    offset    Σ_j r_ij (j-i) over all keys; None if not computed yet
+    distance  Σ_j r_ij |j-i| over all keys; None if not computed yet
+    """
+
+    before: torch.Tensor
+    rest: torch.Tensor
+    log: torch.Tensor | None = None
+    offset: torch.Tensor | None = None
+    distance: torch.Tensor | None = None
+
+    def changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> RowTotals:
+        """Return the sums with each tensor changed."""
+        tensors = {name: tensor for name, tensor in vars(self).items() if tensor is not None}
+        return RowTotals(**{name: change(tensor) for name, tensor in tensors.items()})
+
+
+@dataclass(frozen=True, eq=False)
 class ScoreParts:
     """The query and key vectors of one attention call, on the model's device; `Vectors` explains the fields.
 
@@ -159,14 +183,14 @@ class Rows:
                 float64; finite, and 0 on the masked keys of real rows
     visibility  positions and mask of the block
     scores      [batch, head, row, key] scores (before softmax) minus the largest of the row, so that
-                raw = exp(scores); finite, arbitrary on masked keys. None if the model computed its weights itself
+                raw = exp(scores); finite, arbitrary on masked keys. None if the model computed its weights itself,
+                or if compiled code computed the sums
     scale       [batch, head, row] the factor of each row, its largest weight; None if `raw` are the weights
     largest     [batch, head, row] largest score of each row; None if `scores` is
     parts       queries and keys from which the scores are computed, if a sink asks for them
     norms       [batch, head, key] ‖f(x_j)‖, norm of the vector that a head writes for a key of weight 1, if a sink
                 asks for it
-    sums        [batch, head, row] sums of `raw` over the first `visibility.keys_before` keys, and over the others;
-                None if not computed yet
+    sums        sums of `raw` over the keys of each row; None if not computed yet
     cache       results computed from this block, by the function that computed them
     """
 
@@ -181,7 +205,7 @@ class Rows:
     largest: torch.Tensor | None = None
     parts: ScoreParts | None = None
     norms: torch.Tensor | None = None
-    sums: tuple[torch.Tensor, torch.Tensor] | None = None
+    sums: RowTotals | None = None
     cache: dict[Any, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property

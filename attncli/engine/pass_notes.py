@@ -5,7 +5,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from attncli.capturing import CapturePlan
 from attncli.inputs.batches import Batch
+from attncli.inputs.word_ids import word_notes
+
+
+def refused_notes(plan: CapturePlan) -> list[str]:
+    """Return a note for each layer that is left out."""
+    return [f"{name} is left out: {reason}" for name, reason in plan.refused]
+
+
+def text_notes(batches: Sequence[Batch], *, words: bool) -> list[str]:
+    """Return the notes on the texts; `words`: whether their tokens are merged into words that attncli finds."""
+    texts = [text for batch in batches for text in batch.inputs]
+    return [*(note for batch in batches for note in batch.notes), *(word_notes(texts) if words else ())]
 
 
 def dropped_note(batches: Sequence[Batch], removed: Sequence[float]) -> tuple[str, ...]:

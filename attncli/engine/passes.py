@@ -15,17 +15,17 @@ from attncli.data.head_weights import LayerWeights
 from attncli.data.part_states import PartState
 from attncli.data.selection import resolve
 from attncli.engine.collected import Collected
+from attncli.engine.compiling import EDITED, OWN_ATTENTION, with_compile
 from attncli.engine.focus import FocusMatches, find_in_inputs
 from attncli.engine.measuring import PassResults, extra_notes
 from attncli.engine.memory import check_layer_fits, map_bytes, maps_per_kind, memory_excess
-from attncli.engine.pass_notes import dropped_note
+from attncli.engine.pass_notes import dropped_note, refused_notes, text_notes
 from attncli.engine.progress import Advance, ProgressSink, Track, interleave_lengths, tokens_in, untracked
 from attncli.engine.request import Request
 from attncli.engine.token_axes import with_norms, with_token_axes
 from attncli.engine.windows import located, name_rows
 from attncli.errors import UsageError
 from attncli.inputs.batches import Batch, with_words
-from attncli.inputs.word_ids import word_notes
 from attncli.models import Loaded
 from attncli.store import input_sha256
 from attncli.stream import KeepChosen, KeepMaps, PoolMaps, Sink, SinkGroup
@@ -50,7 +50,10 @@ class Pass:
     def prepare(cls, loaded: Loaded, plan: CapturePlan, batches: Iterable[Batch], request: Request) -> Pass:
         """Return a pass with the selected heads; raise UsageError if one does not exist or a layer does not fit."""
         batches = tuple(batches) if request.word_ids is None else with_words(batches, request.word_ids)
-        plan = plan.for_texts([text for batch in batches for text in batch.inputs])
+        inputs = [text for batch in batches for text in batch.inputs]
+        plan = plan.for_texts(inputs)
+        problem = EDITED if loaded.edits else "" if plan.compiles else OWN_ATTENTION
+        request = with_compile(request, [text.text for text in inputs], str(loaded.device), problem)
         batches = tuple(with_scales(batch, plan.scales) for batch in batches)
         available = {(site.kind, site.layer): tuple(range(site.heads)) for site in plan.sites}
         heads: Selection
@@ -79,15 +82,11 @@ class Pass:
     @property
     def notes(self) -> tuple[str, ...]:
         """Notes for the user about weights, the part of the model that reads, left-out layers, and the texts."""
-        refused = [f"{name} is left out: {reason}" for name, reason in self.plan.refused]
         focus_notes = self.matches.notes if self.matches else ()
-        text_notes = (note for batch in self.batches for note in batch.notes)
-        texts = [text for batch in self.batches for text in batch.inputs]
-        of_words = word_notes(texts) if self.request.words and self.request.word_ids is None else ()
-        model_notes = (*self.loaded.notes, *self.plan.notes)
         of_heads = self.weights.notes if self.weights else ()
-        notes = [*model_notes, *refused, *self.layer_notes, *of_heads, *text_notes, *of_words, *focus_notes]
-        return tuple(dict.fromkeys(notes))
+        of_model = (*self.request.compile_notes, *self.loaded.notes, *self.plan.notes, *refused_notes(self.plan))
+        of_texts = text_notes(self.batches, words=self.request.words and self.request.word_ids is None)
+        return tuple(dict.fromkeys([*of_model, *self.layer_notes, *of_heads, *of_texts, *focus_notes]))
 
     @cached_property
     def matches(self) -> FocusMatches | None:
@@ -192,7 +191,8 @@ class Pass:
             sinks = [merged, *of_tokens]
         if norms:
             sinks = [NormRows(SinkGroup(*sinks))]
-        run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads, shadow)
+        compiled = self.request.compile == "on"
+        run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads, shadow, compiled=compiled)
         return (batch.inputs, math.nan) if merged is None else (merged.inputs, merged.removed_mass)
 
     def info_of(self, texts: Sequence[Text]) -> RunInfo:

@@ -27,7 +27,7 @@ from attncli.inputs.rows_as import check_rows_as
 from attncli.inputs.word_ids import WordIds, parse_word_ids
 from attncli.store.text import plain
 
-NEW_OPTIONS = ("add_bos", "head_weights", "min_rows", "pool_texts", "special_tokens")
+NEW_OPTIONS = ("add_bos", "compile", "head_weights", "min_rows", "pool_texts", "special_tokens")
 """Options that the digests of earlier versions do not have: they enter the digest if they are given."""
 
 
@@ -81,6 +81,8 @@ class RunOptions(ZoomOptions, total=False):
     neurons           keep query and key vectors too, which `run.view()` shows
     keep_maps         False to measure only
     capture           auto, stream or eager
+    compile           on to compile what reads attention, off, or auto: for texts of 64,000 characters or more, if a
+                      compiler is found
     """
 
     kind: str | Sequence[str] | None
@@ -109,6 +111,7 @@ class RunOptions(ZoomOptions, total=False):
     neurons: bool
     keep_maps: bool
     capture: Literal["auto", "stream", "eager"]
+    compile: Literal["auto", "on", "off"]
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class Request:
 
     any_axes  whether rows and keys may stand for several tokens or for none
     head_weights  the weights of heads, if `aggregate` is weighted
+    compile_notes  why attention that was to be compiled is not
     named_as  how rows of statistics and edges are named where that of the zoom does not count, as maps are whole
     """
 
@@ -145,6 +149,8 @@ class Request:
     neurons: bool = False
     keep_maps: bool = True
     capture: Literal["auto", "stream", "eager"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
+    compile_notes: tuple[str, ...] = ()
     focus: FocusRequest | None = None
     any_axes: bool = False
     named_as: RowsAs = "input"
@@ -164,7 +170,7 @@ class Request:
             "special": vocabulary.SPECIALS,
             "pool_texts": vocabulary.POOL_TEXTS,
         }
-        for name, values in {**choices, "capture": vocabulary.CAPTURES}.items():
+        for name, values in {**choices, "capture": vocabulary.CAPTURES, "compile": vocabulary.COMPILES}.items():
             check_choice(options, name, values)
         for name, least in {"max_tokens": 1, "generate": 0, "batch_tokens": 1, "top_k": 1, "ends": 1}.items():
             check_at_least(options, name, least, optional=name in ("max_tokens", "top_k"))
@@ -255,7 +261,7 @@ class Request:
 
     def resolved(self) -> dict[str, Any]:
         """Return all options that change the result, as plain values."""
-        left_out = ("choice", "zoom", "max_memory", "keep_maps", "focus", "any_axes", "named_as")
+        left_out = ("choice", "zoom", "max_memory", "keep_maps", "focus", "any_axes", "named_as", "compile_notes")
         selected = {"kinds": self.choice.kinds, "layers": self.choice.layers, "heads": self.choice.heads}
         selected |= {name: getattr(self.zoom, name) for name in ("rows", "keys", "rows_as", "resolution", "pool")}
         rest = {option.name: getattr(self, option.name) for option in fields(self) if option.name not in left_out}
@@ -263,6 +269,8 @@ class Request:
         new = [name for name in NEW_OPTIONS if rest[name] == getattr(type(self), name)]
         rest["head_weights"] = None if self.head_weights is None else self.head_weights.sha256
         rest = {name: value for name, value in rest.items() if name not in new}
+        if self.compile != "on":
+            rest.pop("compile", None)
         resolved: dict[str, Any] = plain(selected | rest)
         return resolved
 

@@ -71,13 +71,13 @@ def where_defined(defined: Tensor, values: Tensor) -> Tensor:
 @cached
 def sum_before(rows: Rows) -> Tensor:
     """Return Σ_j r_ij over the keys before all rows of the block: [batch, head, row]."""
-    return chunked_sum(rows.raw[..., : rows.visibility.keys_before]) if rows.sums is None else rows.sums[0]
+    return chunked_sum(rows.raw[..., : rows.visibility.keys_before]) if rows.sums is None else rows.sums.before
 
 
 @cached
 def sum_rest(rows: Rows) -> Tensor:
     """Return Σ_j r_ij over the other keys: [batch, head, row]."""
-    return chunked_sum(rows.raw[..., rows.visibility.keys_before :]) if rows.sums is None else rows.sums[1]
+    return chunked_sum(rows.raw[..., rows.visibility.keys_before :]) if rows.sums is None else rows.sums.rest
 
 
 @kept
@@ -92,6 +92,8 @@ def raw_log_sum(rows: Rows) -> Tensor:
 
     The scores, if known, are the logarithms, which saves taking the logarithm of every weight.
     """
+    if rows.sums is not None and rows.sums.log is not None:
+        return rows.sums.log
     if rows.scores is None:
         smallest = torch.finfo(rows.raw.dtype).tiny
         return chunked_sum(rows.raw.clamp_min(smallest).log_().mul_(rows.raw))
@@ -155,7 +157,7 @@ def row_steps(visibility: Visibility) -> Tensor:
 @cached
 def first_row_distance_sum(rows: Rows) -> Tensor:
     """Return Σ_j r_ij (f-j) over the keys before all rows of the block, f the first row: [batch, head, row]."""
-    if not rows.visibility.keys_before:
+    if not rows.visibility.keys_before or _has_offsets(rows):  # then the sums over the rest are those over all keys
         return torch.zeros_like(rows.factor)
     return weighted_sum(rows.raw, _first_row_distance(rows.visibility))
 
@@ -163,15 +165,23 @@ def first_row_distance_sum(rows: Rows) -> Tensor:
 @cached
 def offset_sum_rest(rows: Rows) -> Tensor:
     """Return Σ_j r_ij (j-i) over the other keys: [batch, head, row]."""
+    if rows.sums is not None and rows.sums.offset is not None:
+        return rows.sums.offset
     return _sum_rest_times(rows, _offset_rest(rows.visibility))
 
 
 @cached
 def distance_sum_rest(rows: Rows) -> Tensor:
     """Return Σ_j r_ij |j-i| over the other keys: [batch, head, row]."""
+    if rows.sums is not None and rows.sums.distance is not None:
+        return rows.sums.distance
     if not rows.visibility.sees_ahead:
         return -offset_sum_rest(rows)
     return _sum_rest_times(rows, _offset_rest(rows.visibility).abs())
+
+
+def _has_offsets(rows: Rows) -> bool:
+    return rows.sums is not None and rows.sums.offset is not None
 
 
 def _sum_rest_times(rows: Rows, factors: Tensor) -> Tensor:

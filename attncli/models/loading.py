@@ -274,6 +274,11 @@ def _usable_tokenizer(path: str, name: str, options: dict[str, Any]) -> Any:
     return tokenizer
 
 
+def device_named(name: str) -> torch.device:
+    """Return the device that a model is loaded to; raise UsageError if there is none of this name."""
+    return _device(name) or torch.device("cpu")
+
+
 def _device(name: str) -> torch.device | None:
     """Return the device of this name; `auto` is a GPU if there is one, else None."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -85,7 +85,7 @@ def _with_tensors(
     """Return the block with its weights and the other tensors of all heads changed."""
     names = ("raw", "scores", "scale", "largest", "norms")
     changed: dict[str, Any] = {name: change(tensor) for name in names if (tensor := getattr(rows, name)) is not None}
-    sums = None if rows.sums is None else (change(rows.sums[0]), change(rows.sums[1]))
+    sums = None if rows.sums is None else rows.sums.changed(change)
     return replace(rows, visibility=visibility, heads=heads, sums=sums, **changed)
 
 

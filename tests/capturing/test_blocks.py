@@ -37,7 +37,7 @@ def make_call(**changes: Any) -> AttentionCall:
     return AttentionCall(**{**parts, **changes})
 
 
-def _naive(call: AttentionCall) -> tuple[np.ndarray, np.ndarray]:
+def naive(call: AttentionCall) -> tuple[np.ndarray, np.ndarray]:
     """Weights and output by loops over every number, in double precision."""
     query, key, value = (part.double().numpy() for part in (call.query, call.key, call.value))
     repeat = HEADS // GROUPS
@@ -88,13 +88,13 @@ def test_weights_and_output_are_those_of_the_naive_loops(
     monkeypatch.setattr(blocks, "CELLS", {"cpu": cells})
     call, visited = CALLS[name], list[Block]()
     output = attend(call, keep(visited))
-    weights, expected = _naive(call)
+    weights, expected = naive(call)
     streamed = np.full(weights.shape, np.nan)
     for block in visited:
         index = (slice(None), block.heads, block.strip.rows)
         assert np.isnan(streamed[index]).all(), "each row of each head comes once"
         streamed[index] = 0
-        streamed[*index, block.strip.keys] = _weights(block).numpy()
+        streamed[*index, block.strip.keys] = weights_of(block).numpy()
     np.testing.assert_allclose(streamed, weights, atol=1e-6)
     np.testing.assert_allclose(output.numpy(), expected, atol=1e-5)
 
@@ -108,7 +108,7 @@ def _copied(scores: torch.Tensor | None) -> torch.Tensor | None:
     return None if scores is None else scores.clone()
 
 
-def _weights(block: Block) -> torch.Tensor:
+def weights_of(block: Block) -> torch.Tensor:
     assert block.scale is not None
     return block.raw * block.scale[..., None]
 
@@ -123,15 +123,15 @@ def test_weights_are_the_exponential_of_the_scores_and_the_factor_is_the_largest
         assert block.scores.max() <= 0
         assert block.scores.min() >= blocks.LEAST_SCORE
         torch.testing.assert_close(block.scores.exp()[block.raw > 0], block.raw[block.raw > 0])
-        torch.testing.assert_close(block.scale, _weights(block).amax(-1))
+        torch.testing.assert_close(block.scale, weights_of(block).amax(-1))
 
 
 def test_scores_far_below_the_largest_give_weights_near_0() -> None:
     far = make_call(query=make_call().query * 1000)
     visited: list[Block] = []
     attend(far, keep(visited))
-    assert torch.isfinite(_weights(visited[0])).all()
-    np.testing.assert_allclose(_weights(visited[0]).numpy(), _naive(far)[0], atol=1e-6)
+    assert torch.isfinite(weights_of(visited[0])).all()
+    np.testing.assert_allclose(weights_of(visited[0]).numpy(), naive(far)[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 10, 1000])
@@ -145,8 +145,8 @@ def test_scores_are_clamped_unless_all_are_close(name: str, factor: float) -> No
     assert range_of_scores < 80 or not call.scores_are_close
     visited: list[Block] = []
     output = attend(call, keep(visited))
-    weights, expected = _naive(call)
-    np.testing.assert_allclose(_weights(visited[0]).numpy(), weights[..., visited[0].strip.keys], atol=1e-6)
+    weights, expected = naive(call)
+    np.testing.assert_allclose(weights_of(visited[0]).numpy(), weights[..., visited[0].strip.keys], atol=1e-6)
     np.testing.assert_allclose(output.numpy(), expected, atol=1e-5)
 
 
@@ -217,4 +217,4 @@ def test_half_precision_rows_are_summed_in_float32() -> None:
     output = attend(half, keep(visited))
     assert output.dtype == torch.bfloat16
     assert visited[0].raw.dtype == torch.float32
-    torch.testing.assert_close(_weights(visited[0]).sum(-1), torch.ones(BATCH, HEADS, QUERIES), atol=1e-6, rtol=0)
+    torch.testing.assert_close(weights_of(visited[0]).sum(-1), torch.ones(BATCH, HEADS, QUERIES), atol=1e-6, rtol=0)

@@ -18,6 +18,7 @@ from torch.overrides import _get_current_function_mode_stack
 from transformers import PreTrainedModel
 from transformers.modeling_utils import AttentionInterface
 
+from attncli import registry
 from attncli.capturing import CapturePlan, blocks
 from attncli.capturing import plan as make_plan
 from attncli.capturing import run as capture_run
@@ -26,10 +27,12 @@ from attncli.errors import ModelError, OutputError
 from attncli.inputs.batches import Batch, batch_from_tensors
 from attncli.inputs.encode import encode
 from attncli.models import Loaded, load, wrap_model
+from attncli.stream import Measure
 
 Layer = tuple[str, int]
 SERVED = [name for name, family in FAMILIES.items() if family.route != "refuse"]
 STREAMED = [name for name in SERVED if FAMILIES[name].route == "stream"]
+METRICS = [module.METRIC for module in registry.modules("metrics").values()]
 INLINE = [name for name in SERVED if FAMILIES[name].route == "eager"]
 
 
@@ -165,6 +168,22 @@ def test_a_saved_model_loads_and_gives_every_layer_of_a_real_text(name: str, tmp
     plan, sink = make_plan(loaded), Collector()  # planned on a shorter text
     capture_run(loaded, plan, batch, [sink])
     check(family, plan, sink, families.reference(family, batch.tensors))
+
+
+@pytest.mark.parametrize("name", STREAMED)
+def test_compiled_blocks_give_exact_weights_and_the_same_statistics(name: str) -> None:
+    family, loaded, (plan, _) = FAMILIES[name], shared(name), by_chosen_route(name)
+    assert plan.compiles
+    batch, maps = batch_from_tensors(loaded, families.inputs(family)), Collector()
+    measured = [Measure(METRICS, per_query=True) for _ in range(2)]
+    for sink, compiled in zip(measured, (False, True), strict=True):
+        capture_run(loaded, plan, batch, [sink, *([maps] if compiled else [])], compiled=compiled)
+    check(family, plan, maps, truth(name))
+    plain, compiled_statistics = (sink.result(batch.inputs) for sink in measured)
+    for tables in ("heads", "tokens", "keys"):
+        for metric, scores in getattr(plain, tables).items():
+            of_compiled = getattr(compiled_statistics, tables)[metric].values
+            np.testing.assert_allclose(of_compiled, scores.values, rtol=1e-5, atol=1e-5, err_msg=metric)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_oss", "modernbert", "t5", "umt5", "deepseek_v3"])

@@ -36,7 +36,7 @@ PANELS = {
 }
 GROUPS = {
     "Model": "--model --revision --tokenizer --target-tokenizer --model-head --device --dtype --trust-remote-code "
-    "--capture",
+    "--capture --compile",
     "Input": "--text --pair --target --file --dataset --split --streaming --text-file --column --on-error --chat "
     "--generate --max-tokens --add-bos --batch-tokens",
     "Selection": "--kind --layer --head --aggregate --aggregate-layers --words --word-ids --special",
