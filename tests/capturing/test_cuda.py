@@ -33,7 +33,7 @@ CONFIG = LlamaConfig(
 )
 
 
-def measure_on(device: str, dtype: torch.dtype, watch: bool = False) -> Statistics:
+def measure_on(device: str, dtype: torch.dtype, watch: bool = False, compiled: bool = False) -> Statistics:
     torch.manual_seed(0)
     loaded = wrap_model(LlamaModel(CONFIG).eval().to(device, dtype))
     ids = torch.randint(0, 50, (1, TOKENS), generator=torch.Generator().manual_seed(1))
@@ -42,7 +42,7 @@ def measure_on(device: str, dtype: torch.dtype, watch: bool = False) -> Statisti
     assert plan.route == "stream"
     measure = Measure([module.METRIC for module in registry.modules("metrics").values()])
     sinks: Sequence[Sink] = [NoWaitSink(measure) if watch else measure]
-    capture_run(loaded, plan, batch, sinks)
+    capture_run(loaded, plan, batch, sinks, compiled=compiled)
     return measure.result(batch.inputs)
 
 
@@ -72,13 +72,15 @@ def no_waiting() -> Iterator[None]:
         torch.cuda.set_sync_debug_mode(before)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-3), (torch.bfloat16, 5e-2)])
-def test_statistics_equal_those_of_the_cpu(dtype: torch.dtype, allowed: float) -> None:
-    on_cpu, on_gpu = measure_on("cpu", torch.float32), measure_on("cuda", dtype)
+def test_statistics_equal_those_of_the_cpu(dtype: torch.dtype, allowed: float, compiled: bool) -> None:
+    on_cpu, on_gpu = measure_on("cpu", torch.float32), measure_on("cuda", dtype, compiled=compiled)
     for name in ("entropy", "confidence", "distance", "local_mass", "first_mass", "sink"):
         np.testing.assert_allclose(on_gpu[name].values, on_cpu[name].values, rtol=allowed, err_msg=name)
 
 
-def test_no_block_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_no_block_waits_for_the_device(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "CELLS", {"cuda": 1 << 18})
-    measure_on("cuda", torch.bfloat16, watch=True)
+    measure_on("cuda", torch.bfloat16, watch=True, compiled=compiled)

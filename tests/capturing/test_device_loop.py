@@ -19,6 +19,7 @@ from attncli import registry
 from attncli.capturing import blocks
 from attncli.capturing.attention_call import AttentionCall
 from attncli.capturing.blocks import attend
+from attncli.capturing.compiled import softmax_sums
 from attncli.capturing.emit import RowEmitter, TokenAxis
 from attncli.capturing.masks import LazyMask
 from attncli.capturing.sites import Site
@@ -77,16 +78,18 @@ def call(rule: str, dtype: torch.dtype) -> AttentionCall:
     return AttentionCall(query, key, key, mask=on_device, bias=None, scale=0.3, softcap=None, sinks=None)
 
 
-@pytest.mark.parametrize("padded", [0, 50])
+@pytest.mark.parametrize(("padded", "compiled"), [(0, False), (50, False), (0, True), (50, True)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rule", RULES)
 def test_no_block_waits_for_the_device_or_is_copied_to_the_cpu(
-    rule: str, dtype: torch.dtype, padded: int, monkeypatch: pytest.MonkeyPatch
+    rule: str, dtype: torch.dtype, padded: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "CELLS", {"cpu": 1 << 18})
+    # the function that is compiled; no compiler makes code for this device
+    monkeypatch.setattr(blocks, "compiled_softmax_sums", lambda: softmax_sums)
     sums = Sums()
     row_emitter = emitter(sums, padded)
-    output = attend(call(rule, dtype), lambda block: row_emitter.emit(SITE, block))
+    output = attend(call(rule, dtype), lambda block: row_emitter.emit(SITE, block), compiled=compiled)
     assert sums.layer is not None
     values = [*sums.layer.row_values(ROW), *column_values(sums.layer.columns(), COLUMN)]
     assert sums.blocks > 5, "there are several blocks"
