@@ -46,7 +46,7 @@ def compiled_softmax_sums() -> Callable[[Tensor, Tensor, Tensor], Sums]:
     Compiled code asks for the number of threads when it runs, so that one kept on disk serves any number.
     """
     compiled: Callable[[Tensor, Tensor, Tensor], Sums] = torch.compile(
-        softmax_sums, dynamic=True, fullgraph=True, options={"cpp.dynamic_threads": True}
+        softmax_sums, dynamic=True, fullgraph=True, options={"cpp.dynamic_threads": True, "compile_threads": 1}
     )
     return compiled
 

@@ -201,7 +201,8 @@ def invocation_of(
         # the pass that the steps of a file share has read other texts
         shared = replace(shared, run=None)
     more |= {"corpus": corpus, "corpus_options": corpus_options}
-    request = with_compile(request, texts, model.device, EDITED if source.get("edits") else "")
+    edited = EDITED if source.get("edits") else ""
+    request = with_compile(request, texts, model.device, edited, study.uncompiled)
     return Invocation(study.command, source, request, tuple(texts), shared=shared, **more)
 
 

@@ -14,7 +14,9 @@ EDITED = "the attention of the model is edited"
 OWN_ATTENTION = "the model computes its attention itself"
 
 
-def with_compile(request: Request, texts: Sequence[Text], device: str, problem: str = "") -> Request:
+def with_compile(
+    request: Request, texts: Sequence[Text], device: str, problem: str = "", uncompiled: str = ""
+) -> Request:
     """Return the request with `compile` on or off, and a note if blocks that were to be compiled are not.
 
     `auto` depends on the texts and on the compiler, never on what was compiled before: the same command gives the same
@@ -23,6 +25,7 @@ def with_compile(request: Request, texts: Sequence[Text], device: str, problem: 
     texts    the texts of a pass, if they are known
     device   where the model runs: auto, cpu, cuda, cuda:N or mps
     problem  why the attention of the model cannot be compiled
+    uncompiled  passes of the study that are not compiled, for a note
     """
     if request.compile == "off":
         return request
@@ -30,7 +33,8 @@ def with_compile(request: Request, texts: Sequence[Text], device: str, problem: 
         return replace(request, compile="off")
     problem = problem or _compiler_problem(device)
     if not problem:
-        return replace(request, compile="on")
+        notes = (f"{uncompiled} are not compiled",) if uncompiled else ()
+        return replace(request, compile="on", compile_notes=(*request.compile_notes, *notes))
     note = f"attention is read without compiled code, which changes numbers by rounding only: {problem}"
     return replace(request, compile="off", compile_notes=(note,))
 

@@ -40,6 +40,7 @@ class Study(ABC, Generic[ResultT]):
     prints   output to a pipe: the first table as CSV, or the path of every drawing
     reads    whether it reads the user's texts
     any_axes whether it takes layers whose rows or keys stand for several tokens or for none
+    uncompiled  its passes that `--compile` leaves as they are, such as "passes with gradients"
     sharded  whether it can be computed of a corpus, shard by shard: it then has `shard` and `merge`
     shard_texts  number of texts of a shard: fewer if a text takes long, as an interruption loses a shard
     corpus_from  number of texts that are read at once, if a file has no more: the texts of a larger one are a corpus
@@ -55,6 +56,7 @@ class Study(ABC, Generic[ResultT]):
     prints: ClassVar[Literal["table", "paths"]] = "table"
     reads: ClassVar[bool] = True
     any_axes: ClassVar[bool] = False
+    uncompiled: ClassVar[str] = ""
     sharded: ClassVar[bool] = False
     shard_texts: ClassVar[int] = 512
     corpus_from: ClassVar[int] = CORPUS_TEXTS

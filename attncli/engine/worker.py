@@ -91,8 +91,11 @@ def _compute_all(connection: Connection, settings: WorkerSettings) -> None:
 def shard_computer(settings: WorkerSettings) -> Callable[[Shard, Advance], bytes]:
     """Return a function that returns the bytes of a shard; the model is loaded with the first one."""
     # imported here: torch reads the environment when it is imported
+    from tqdm import tqdm
+
     from attncli.engine.runner import load_runner
 
+    tqdm.set_lock(threading.RLock())  # the lock of tqdm for several processes would outlive a worker that is killed
     set_threads(settings.threads)
     corpus = corpus_from_arguments(settings.corpus)
     task = ShardTask(settings.study, settings.request, settings.arguments, corpus, settings.size)

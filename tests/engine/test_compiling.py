@@ -78,3 +78,9 @@ def test_edited_models_say_that_they_are_not_compiled() -> None:
     with attncli.load("demo:encoder").edited(attncli.zero("1.1")) as edited:
         run = edited.run(TEXT, compile="on")
     assert any(EDITED in note for note in run.info.notes)
+
+
+def test_passes_of_a_study_that_are_not_compiled_are_named_once() -> None:
+    resolved = with_compile(Request(compile="on"), [], "cpu", uncompiled="passes with gradients")
+    again = with_compile(resolved, [], "cpu")
+    assert again.compile_notes == ("passes with gradients are not compiled",)

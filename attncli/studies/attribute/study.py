@@ -31,6 +31,7 @@ class AttributeStudy(ExplainingStudy["Attribution | CorpusAttribution"]):
 
     options: AttributeOptions = field(default_factory=AttributeOptions)
     name = "attribution"
+    uncompiled = "passes with gradients"
     command = "attribute"
     group = AttributeOptions
     sharded = True

@@ -39,6 +39,7 @@ class FaithfulnessStudy(ExplainingStudy["Faithfulness"]):
     rationales: tuple[Rationale, ...] | None = None
     rationale_texts: tuple[str | None, ...] = ()
     name = "faithfulness"
+    uncompiled = "passes with gradients"
     group = FaithfulnessOptions
     one_text: ClassVar[bool] = False
     sharded = True

@@ -28,6 +28,7 @@ class ImportanceStudy(Study["Importance"]):
 
     options: ImportanceOptions = field(default_factory=ImportanceOptions)
     name = "importance"
+    uncompiled = "passes with gradients or edits"
     group = ImportanceOptions
     sharded = True
     shard_texts = 16

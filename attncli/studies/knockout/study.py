@@ -27,6 +27,7 @@ class KnockoutStudy(ExplainingStudy["Knockout"]):
 
     options: KnockoutOptions = field(default_factory=KnockoutOptions)
     name = "knockout"
+    uncompiled = "passes with edits"
     group = KnockoutOptions
 
     def check(self, request: Request) -> None:

@@ -41,6 +41,7 @@ class PruneStudy(Study["Pruning"]):
     rank_texts: Sequence[Text] | None = None
     force: bool = False
     name = "prune"
+    uncompiled = "passes with gradients or edits"
     group = PruneOptions
 
     def resolved(self) -> dict[str, Any]:
