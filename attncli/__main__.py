@@ -7,6 +7,8 @@ try:
     from typing import NoReturn
 
     from attncli.process import (
+        collect_garbage_rarely,
+        end_without_search,
         ignore_signals,
         interruption,
         occupy_closed_descriptors,
@@ -25,6 +27,7 @@ def start() -> NoReturn:
         raise_on_signals()
         repeat_lost_interrupts()
         occupy_closed_descriptors()
+        collect_garbage_rarely()
         # imported here: a signal during this import, which takes longest, must not end in a traceback
         code = importlib.import_module("attncli.cli").main()
     except KeyboardInterrupt as error:
@@ -33,6 +36,7 @@ def start() -> NoReturn:
         if sys.stderr is not None:
             sys.stderr.write(f"error: {message}\n")
     ignore_signals()
+    end_without_search()
     sys.exit(code)
 
 

@@ -141,6 +141,23 @@ def test_an_interrupt_that_python_drops_comes_again(forks: ForkServer, tmp_path:
     assert (done.stdout, done.stderr) == (f"{int(signal.SIGTERM)}\n", "")
 
 
+def test_the_program_seldom_searches_for_garbage(forks: ForkServer, tmp_path: Path) -> None:
+    """Searches while torch is imported, and at the end, would take a quarter of a short command."""
+    script = """
+        import gc, sys
+        from attncli.__main__ import start
+
+        sys.argv[1:] = ["--version"]
+        before = gc.get_threshold()[0], gc.get_freeze_count()
+        try:
+            start()
+        except SystemExit as stop:
+            print(stop.code, gc.get_threshold()[0] > 10 * before[0], gc.get_freeze_count() > before[1])
+    """
+    done = run_python(forks, script, tmp_path)
+    assert done.stdout.splitlines()[-1:] == ["0 True True"], done.stderr
+
+
 def run_with_streams(forks: ForkServer, folder: Path, redirection: str, *args: str) -> subprocess.CompletedProcess[str]:
     """Run attncli with a redirection of the shell such as `>&-`, which closes stdout."""
     shell = f'exec "$0" "$@" {redirection}'
