@@ -23,8 +23,10 @@ from attncli import registry
 from attncli.cli.command_table import (
     OptionsCommand,
     all_commands,
+    built_in,
     keep_brackets,
     panel_of,
+    plugin_studies,
     study_at_fault,
     with_flat_options,
 )
@@ -59,8 +61,8 @@ class _Commands(typer.core.TyperGroup):
 
 
 @cache
-def build() -> Any:
-    """Return the command `attncli` with all its subcommands."""
+def build(only: str | None = None) -> Any:
+    """Return the command `attncli` with all its subcommands, or with this one of our own, which takes less time."""
     app = typer.Typer(
         cls=_Commands,
         context_settings={"help_option_names": ["--help", "-h"]},
@@ -84,7 +86,7 @@ def build() -> Any:
         if context.invoked_subcommand is None:
             print(context.get_help())
 
-    for name, command in all_commands().items():
+    for name, command in (all_commands() if only is None else {only: built_in(only)}).items():
         app.command(name, cls=OptionsCommand, rich_help_panel=panel_of(name))(with_flat_options(command))
     group: Any = typer.main.get_command(app)
     for command in (group, *group.commands.values()):
@@ -125,7 +127,9 @@ def _print_version(wanted: bool) -> None:
 def _run(args: list[str]) -> int:
     completes = _COMPLETE in os.environ
     with _plugins_on_stderr(bool({"--quiet", "-q"} & {*args}), completes):
-        command = build()
+        plugin_studies()  # warns of those that cannot be loaded
+        alone = not completes and bool(args) and args[0] in registry.names("cli.commands")
+        command = build(args[0]) if alone else build()
         if completes:
             registry.names("metrics")  # loads metrics of other packages, which may print
     if completes:

@@ -59,11 +59,16 @@ def keep_brackets(command: Any) -> None:
 @cache
 def all_commands() -> Mapping[str, Command]:
     """Return the functions of all commands by name, in the order of the help."""
-    modules = registry.modules("cli.commands").items()
-    built_in = {name: getattr(module, name.replace("-", "_")) for name, module in modules}
-    listed = [name for panel in PANELS.values() for name in panel if name in built_in]
+    ours = {name: built_in(name) for name in registry.modules("cli.commands")}
+    listed = [name for panel in PANELS.values() for name in panel if name in ours]
     added = {name: study_command(study) for name, study in plugin_studies().items()}
-    return {**{name: built_in[name] for name in dict.fromkeys([*listed, *built_in])}, **added}
+    return {**{name: ours[name] for name in dict.fromkeys([*listed, *ours])}, **added}
+
+
+def built_in(name: str) -> Command:
+    """Return the function of one of our own commands."""
+    command: Command = getattr(registry.module("cli.commands", name), name.replace("-", "_"))
+    return command
 
 
 def panel_of(name: str) -> str:

@@ -238,14 +238,16 @@ def test_maps_from_elsewhere_are_drawn(run_cli: RunCli) -> None:
     assert run_cli("heatmap", "--from", "wide.npz", *labels).code == 2
 
 
-def test_a_saved_run_is_drawn_without_torch(run_cli: RunCli, tmp_path: Path) -> None:
+def test_a_saved_run_is_drawn_without_torch_and_other_commands(run_cli: RunCli, tmp_path: Path) -> None:
     import subprocess
     import sys
 
     assert run_cli("heatmap", "-t", TEXT, "-l", "0", "-H", "0", "--save-maps", "--out", "run").code == 0
-    code = "import sys; from attncli.cli import main; main(['heatmap', '--from', 'run']); print('torch' in sys.modules)"
+    code = "import sys; from attncli.cli import main; main(['heatmap', '--from', 'run']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout.splitlines()[-1] == "False"
+    loaded = {*done.stdout.splitlines()[-1].split()}
+    assert "torch" not in loaded
+    assert {name for name in loaded if name.startswith("attncli.cli.commands.")} == {"attncli.cli.commands.heatmap"}
 
 
 def test_generate_loads_the_head_that_writes_and_reads_prompt_and_answer_together(run_cli: RunCli) -> None:
