@@ -15,7 +15,7 @@ from attncli.capturing.edited_pass import edited_outputs, editing
 from attncli.capturing.editor import Editor
 from attncli.capturing.emit import RowEmitter
 from attncli.capturing.probe import call_model, record
-from attncli.capturing.routes import RouteHandler
+from attncli.capturing.routes import LastRowsSent, RouteHandler
 from attncli.capturing.scales import scale_of, with_scales
 from attncli.capturing.shadow import Shadow
 from attncli.capturing.sites import CapturePlan, Route, Site
@@ -150,12 +150,17 @@ def run(
         emitter = RowEmitter(part, sinks, heads, loaded.model.dtype, edits.weights)
         modules = shadow or Shadow(loaded.model)
         editor = Editor(plan, edits.weights, len(part.inputs))
-        of_plan = compiled and plan.compiles and not edits.weights
-        handler = RouteHandler(plan, emitter, len(part.inputs), modules.model, editor, of_plan)
+        settings = {
+            "compiled": compiled and plan.compiles and not edits.weights,
+            "ends": not modules.runs_other_code,
+        }
+        handler = RouteHandler(plan, emitter, len(part.inputs), modules.model, editor, **settings)
         restored = nullcontext() if shadow is None else shadow.restored()
         try:
             with torch.inference_mode(), restored, editing(modules, plan, edits, handler):
                 outputs = call_model(modules.of(caller), part, **options)
+        except LastRowsSent:
+            continue
         except AttnError:
             raise
         except Exception as error:  # the forward pass of any architecture

@@ -25,8 +25,15 @@ from attncli.stream import without_autocast
 Tensor = torch.Tensor
 
 
+class LastRowsSent(Exception):  # noqa: N818 (no error)
+    """Ends a forward pass that computes nothing more that is captured."""
+
+
 class RouteHandler:
-    """A handler that captures the planned calls and lets the model compute all others."""
+    """A handler that captures the planned calls and lets the model compute all others.
+
+    ends  whether the pass ends with the last streamed call of selected heads, by `LastRowsSent`
+    """
 
     def __init__(
         self,
@@ -36,6 +43,7 @@ class RouteHandler:
         model: PreTrainedModel,
         editor: Editor,
         compiled: bool = False,
+        ends: bool = False,
     ) -> None:
         self._emitter, self._batch, self._model, self._editor = emitter, batch, model, editor
         self._compiled = compiled
@@ -43,6 +51,8 @@ class RouteHandler:
         for site in plan.sites:
             self._sites.setdefault(site.key, []).append(site)
         self._captured: set[CallKey] = set()
+        selected = {site.key for site in plan.sites if emitter.selected_heads(site)}
+        self._last_calls = selected if ends and all(site.route == "stream" for site in plan.sites) else None
         self._scores: Tensor | None = None
         self._scratch = Scratch()
         self._waiting: tuple[CallKey, Tensor, Tensor] | None = None
@@ -155,6 +165,8 @@ class RouteHandler:
         else:
             output = attend(call, lambda block: self._emit(sites, block), self._scratch, compiled=self._compiled)
         self._end(sites)
+        if self._last_calls is not None and self._last_calls <= self._captured:
+            raise LastRowsSent
         return output
 
     def _emit_weights(self, sites: Sequence[Site], weights: Tensor, visible: Tensor | None) -> None:

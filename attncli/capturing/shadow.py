@@ -60,6 +60,15 @@ class Shadow:
             config._attn_implementation_internal = implementation
         vars(self).pop("_contents", None)
 
+    @cached_property
+    def runs_other_code(self) -> bool:
+        """Whether a pass runs code that is no part of the model: hooks of the user or of Accelerate, own modules."""
+        replaced = ("_forward_pre_hooks", "_forward_hooks", "forward")
+        original = self.original
+        return isinstance(original, ModuleHost) or any(
+            vars(module).get(name) for module in original.modules() for name in replaced
+        )
+
     @contextmanager
     def restored(self) -> Iterator[None]:
         """Restore modules, their attributes and configurations after the `with` block, also on error."""
