@@ -56,7 +56,7 @@ class ProgressSink:
         self._advance, self._tokens_per_row = advance, tokens_in(batch) / max(rows, 1)
 
     def add(self, rows: Rows) -> None:
-        self._advance(self._tokens_per_row * math.prod(rows.weights.shape[:3]))
+        self._advance(self._tokens_per_row * math.prod(rows.raw.shape[:3]))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Do nothing: rows are counted as they come."""
