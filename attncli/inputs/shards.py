@@ -15,6 +15,8 @@ any run on them."""
 _JOINED, _EVENLY, _CHARACTERS = 4, 4, 1 << 18
 """How many shards are joined at most; a number of workers for which they remain a multiple, so that these end at the
 same time; and the most characters of joined ones, some 65,000 tokens, as an interruption loses a shard."""
+_FEW = 2
+"""How many shards are left of few: a worker would take longer to start than to read a smaller one."""
 ERRORS_SHOWN = 3
 """How many skipped records a note names."""
 
@@ -99,7 +101,7 @@ class Survey:
         How many are joined depends on the texts alone. Small corpora keep enough shards for a few workers.
         """
         count = len(self.shards)
-        number = min(count, _EVENLY * math.ceil(count / (_EVENLY * _JOINED)))
+        number = _EVENLY * math.ceil(count / (_EVENLY * _JOINED)) if count > _EVENLY else min(count, _FEW)
         groups: list[list[Shard]] = []
         for index, shard in enumerate(self.shards):
             begins = index * number // count > (index - 1) * number // count

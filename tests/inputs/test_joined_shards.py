@@ -24,7 +24,8 @@ def joined(texts: int, characters: int) -> list[Shard]:
 
 
 @pytest.mark.parametrize(
-    ("texts", "number"), [(1, 1), (1001, 2), (2048, 4), (5000, 4), (10_000, 8), (100_000, 52), (1_000_000, 492)]
+    ("texts", "number"),
+    [(1, 1), (1001, 2), (2048, 2), (2049, 4), (5000, 4), (10_000, 8), (100_000, 52), (1_000_000, 492)],
 )
 def test_short_texts_have_a_number_of_shards_that_suits_several_workers(texts: int, number: int) -> None:
     shards = joined(texts, 60)
