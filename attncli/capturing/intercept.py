@@ -4,7 +4,6 @@ Everything is set up for one `with` block and undone afterwards, also on error. 
 (see `shadow.py`) and in the thread that runs them.
 """
 
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from attncli.capturing.flex import plain_flex
 from attncli.capturing.masks import lazy_masks
 from attncli.capturing.patches import capturing, current_capture, installed, only_capture_of
 from attncli.capturing.shadow import Shadow
+from attncli.data.cached import cached_property
 from attncli.models import ModuleHost
 
 Tensor = torch.Tensor
@@ -56,19 +56,23 @@ class Trace:
     composed  what is known of the opened function that is running
     """
 
-    def __init__(self, model: nn.Module, handler: Handler) -> None:
-        self.handler, self.opens = handler, isinstance(model, ModuleHost)
+    def __init__(self, shadow: Shadow, handler: Handler) -> None:
+        self.handler, self.opens = handler, isinstance(shadow.model, ModuleHost)
         self.composed: Composed | None = None
         self.stack: list[str] = []
         self.inside = 0
         self._thread = threading.get_ident()
-        self._modules = tuple(model.named_modules())
-        self._attention = {
+        self._modules = shadow.named_modules
+        self._calls: Counter[str] = Counter()
+
+    @cached_property
+    def _attention(self) -> set[str]:
+        """The names of modules that are attention by their name or class."""
+        return {
             name
             for name, module in self._modules
             if name and "att" in f"{name.rpartition('.')[2]} {type(module).__name__}".lower()
         }
-        self._calls: Counter[str] = Counter()
 
     @property
     def running(self) -> bool:
@@ -120,11 +124,11 @@ def intercepted(shadow: Shadow, handler: Handler, *, functions: bool) -> Iterato
     functions  also intercept softmax and `scaled_dot_product_attention` where the model calls them itself
     Another thread that captures the same model waits. Calls of other models, threads and tasks are not intercepted.
     """
-    trace = Trace(shadow.model, handler)
+    trace = Trace(shadow, handler)
     with only_capture_of(shadow.original), ExitStack() as stack:
         stack.enter_context(trace.follow())
         stack.enter_context(lazy_masks())
-        stack.enter_context(_intercepted_dispatch(shadow.model))
+        stack.enter_context(_intercepted_dispatch(shadow))
         if trace.opens:
             stack.enter_context(plain_flex(shadow.model))
         stack.enter_context(capturing(trace))
@@ -139,7 +143,7 @@ def _current_trace() -> Trace | None:
 
 
 @contextmanager
-def _intercepted_dispatch(model: nn.Module) -> Iterator[None]:
+def _intercepted_dispatch(shadow: Shadow) -> Iterator[None]:
     """Wrap the functions that `AttentionInterface.get_interface` returns, without renaming the implementation.
 
     Transformers 5.0 has no such method: its models use a subscript. Model files that bypass the interface call
@@ -147,7 +151,7 @@ def _intercepted_dispatch(model: nn.Module) -> Iterator[None]:
     """
     with ExitStack() as stack:
         stack.enter_context(installed(AttentionInterface, _wrap_interface))
-        for file in _source_modules(model):
+        for file in shadow.files:
             if hasattr(file, "eager_attention_forward"):
                 stack.enter_context(installed(file, partial(_wrap_function_of, file)))
         yield
@@ -171,11 +175,6 @@ def _wrap_function_of(file: Any) -> Callable[[], None]:
     original = file.eager_attention_forward
     file.eager_attention_forward = _wrapped(original)
     return partial(setattr, file, "eager_attention_forward", original)
-
-
-def _source_modules(model: nn.Module) -> list[Any]:
-    names = {cls.__module__ for module in model.modules() for cls in type(module).__mro__}
-    return [sys.modules[name] for name in sorted(names) if name in sys.modules and not name.startswith("torch")]
 
 
 def _wrapped(function: Callable[..., Output]) -> Callable[..., Output]:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -183,11 +183,17 @@ def lazy_masks() -> Iterator[None]:
 
     Transformers 5.0 requests masks by other arguments: there the masks stay full.
     """
-    if not {"q_length", "q_offset"} <= set(inspect.signature(masking_utils.sdpa_mask).parameters):
+    if not _requests_lengths():
         yield
         return
     with installed(masking_utils.AttentionMaskInterface, _register_lazy_masks):
         yield
+
+
+@cache
+def _requests_lengths() -> bool:
+    """Return whether this version of Transformers requests masks by the numbers of rows and keys."""
+    return {"q_length", "q_offset"} <= set(inspect.signature(masking_utils.sdpa_mask).parameters)
 
 
 def _register_lazy_masks() -> Callable[[], None]:

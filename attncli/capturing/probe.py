@@ -20,7 +20,7 @@ from attncli.capturing.projection import Projection, ProjectionFinder
 from attncli.capturing.shadow import Shadow
 from attncli.capturing.sites import Function
 from attncli.capturing.weights import visible_by_scores
-from attncli.inputs.batches import Batch, accepted_arguments
+from attncli.inputs.batches import Batch, accepted_arguments, forward_parameters
 
 Tensor = torch.Tensor
 AGREE = 1e-5
@@ -233,6 +233,6 @@ def call_model(caller: Callable[..., Any], batch: Batch, all_logits: bool = Fals
     # an index, not the number 1: Gemma 4 would compute its last layers for that number of tokens only
     kept = {} if all_logits else {"logits_to_keep": torch.tensor([-1])}
     inputs |= accepted_arguments(caller, {"use_cache": False, **kept})
-    parameters = inspect.signature(getattr(caller, "forward", caller)).parameters.values()
+    parameters = forward_parameters(caller).values()
     has_kwargs = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
     return caller(**inputs, **(options if has_kwargs else accepted_arguments(caller, options)))

@@ -4,6 +4,7 @@ A capture runs these modules, so that the model itself never changes, not even f
 """
 
 import copy
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,6 +60,19 @@ class Shadow:
         for config in _configs(self.model):
             config._attn_implementation_internal = implementation
         vars(self).pop("_contents", None)
+
+    @cached_property
+    def named_modules(self) -> tuple[tuple[str, nn.Module], ...]:
+        """All modules of the copy with their names, as they are between passes."""
+        return tuple(self.model.named_modules())
+
+    @cached_property
+    def files(self) -> tuple[Any, ...]:
+        """The files of Python with the classes of these modules, without those of torch."""
+        names = {cls.__module__ for _, module in self.named_modules for cls in type(module).__mro__}
+        return tuple(
+            sys.modules[name] for name in sorted(names) if name in sys.modules and not name.startswith("torch")
+        )
 
     @cached_property
     def runs_other_code(self) -> bool:

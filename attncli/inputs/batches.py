@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from functools import lru_cache
+from types import MethodType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -52,8 +54,23 @@ class Batch:
 
 def accepted_arguments(model: object, tensors: Mapping[str, Value]) -> dict[str, Value]:
     """Return the tensors that are named parameters of the forward pass; it would ignore or refuse the others."""
-    parameters = inspect.signature(getattr(model, "forward", model)).parameters  # type: ignore[arg-type]
+    parameters = forward_parameters(model)
     return {name: value for name, value in tensors.items() if name in parameters}
+
+
+def forward_parameters(model: object) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of the forward pass by name."""
+    forward: Any = getattr(model, "forward", model)
+    # kept for methods of classes: the instance of others would be kept too
+    if isinstance(forward, MethodType) and getattr(type(model), "forward", None) is forward.__func__:
+        return _method_parameters(forward.__func__)
+    return inspect.signature(forward).parameters
+
+
+@lru_cache(maxsize=64)
+def _method_parameters(method: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a method by name, without `self`: to read them takes longer than a short layer."""
+    return {parameter.name: parameter for parameter in [*inspect.signature(method).parameters.values()][1:]}
 
 
 def batch_from_tensors(loaded: Loaded, inputs: object) -> Batch:
