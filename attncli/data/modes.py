@@ -18,9 +18,10 @@ class Modes:
 
     def add(self, values: Array, weights: Array | None = None) -> None:
         """Add the values of some texts: [text, ...]; `weights`, of the same shape, are 1 or more (default: 1)."""
-        for value in np.unique(values[~np.isnan(values)]).tolist():
-            counted = np.where(values == value, 1.0 if weights is None else weights, 0.0).sum(axis=0)
-            self._counts[value] = self._counts.get(value, np.zeros(self._shape)) + counted
+        distinct = np.unique(values[~np.isnan(values)])
+        equal = values == distinct.reshape(-1, *[1] * values.ndim)
+        counts = (equal if weights is None else np.where(equal, weights, 0.0)).sum(axis=1, dtype=float)
+        self._add(distinct, counts)
 
     def state(self) -> PartState:
         """Return the values and how often each occurs."""
@@ -30,8 +31,12 @@ class Modes:
 
     def absorb(self, state: PartState) -> None:
         """Add the texts of a state of another instance of the same shape."""
-        for value, counted in zip(state["values"].tolist(), state["counts"], strict=True):
-            self._counts[value] = self._counts.get(value, np.zeros(self._shape)) + counted
+        self._add(state["values"], state["counts"])
+
+    def _add(self, values: Array, counts: Array) -> None:
+        """Add how often each of these values occurs: [value, ...]."""
+        for value, counted in zip(values.tolist(), counts, strict=True):
+            self._counts[value] = self._counts[value] + counted if value in self._counts else counted
 
     @property
     def mode(self) -> Array:
