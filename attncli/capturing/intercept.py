@@ -99,16 +99,17 @@ class Trace:
 
         They are put where `register_forward_hook` puts them, which takes longer than a layer of a short text.
         """
+        key: Any = self  # torch numbers its hooks
         try:
             for name, module in self._modules:
-                module._forward_pre_hooks[self] = partial(self._enter, name)
-                module._forward_hooks[self] = self._leave
-                module._forward_hooks_always_called[self] = True
+                module._forward_pre_hooks[key] = partial(self._enter, name)
+                module._forward_hooks[key] = self._leave
+                module._forward_hooks_always_called[key] = True
             yield
         finally:
             for _, module in self._modules:
                 for hooks in (module._forward_pre_hooks, module._forward_hooks, module._forward_hooks_always_called):
-                    hooks.pop(self, None)
+                    hooks.pop(key, None)
 
     def _enter(self, name: str, module: nn.Module, args: object) -> None:
         self.stack.append(name)
