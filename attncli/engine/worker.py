@@ -13,6 +13,8 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from attncli import errors
 from attncli.engine.progress import Advance
 from attncli.engine.shards import ShardTask, compute_shard
@@ -91,8 +93,6 @@ def _compute_all(connection: Connection, settings: WorkerSettings) -> None:
 def shard_computer(settings: WorkerSettings) -> Callable[[Shard, Advance], bytes]:
     """Return a function that returns the bytes of a shard; the model is loaded with the first one."""
     # imported here: torch reads the environment when it is imported
-    from tqdm import tqdm
-
     from attncli.engine.runner import load_runner
 
     tqdm.set_lock(threading.RLock())  # the lock of tqdm for several processes would outlive a worker that is killed
