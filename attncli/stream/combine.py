@@ -11,6 +11,7 @@ from attncli.data import Kind, Rows, Selection
 from attncli.data.head_weights import LayerWeights
 from attncli.data.zoom import Combining
 from attncli.stream.keep import ALL
+from attncli.stream.over_heads import largest_of_heads, sum_of_heads
 from attncli.stream.protocol import Sink, selected
 from attncli.stream.weights import with_weights
 
@@ -91,17 +92,14 @@ class _Strip:
     @classmethod
     def of(cls, rows: Rows, how: Combining, of_heads: Mapping[int, float] | None) -> _Strip:
         """Return the combined heads of one block; `of_heads` are their weights in a weighted mean."""
-        real, visible = rows.real, rows.visible_pairs
-        # weights are never negative, so that 0 leaves any maximum as it is
-        weights, count = rows.weights.masked_fill(~real[..., None], 0), real.expand(rows.raw.shape[:3])
+        visible, count, share = rows.visible_pairs, rows.real.expand(rows.raw.shape[:3]), None
         if of_heads is not None:
-            share = weights.new_tensor([of_heads[head] for head in rows.heads], dtype=torch.float64)[:, None]
-            weights, count = weights * share[..., None].to(weights.dtype), count * share
+            share = rows.raw.new_tensor([of_heads[head] for head in rows.heads], dtype=torch.float64)
+            count = count * share[:, None]
             # a head of weight 0 has no rows; a mask that all heads of the block share is kept as it is
             counted = share > 0 if visible.shape[1] > 1 else (share > 0).any(0, keepdim=True)
-            visible = visible if bool(counted.all()) else visible & counted[..., None]
-        sums = how != "max"
-        weights = weights.sum(1, keepdim=True, dtype=torch.float64) if sums else weights.amax(1, keepdim=True)
+            visible = visible if bool(counted.all()) else visible & counted[:, None, None]
+        weights = largest_of_heads(rows) if how == "max" else sum_of_heads(rows, share)
         visible = visible if visible.shape[1] == 1 else visible.any(1, keepdim=True)
         return cls(rows, weights, count.sum(1, keepdim=True), visible, how, set(rows.heads))
 

@@ -11,6 +11,7 @@ import torch
 
 from attncli.data import Array, Attention, Input, Kind, LayerMaps, Rows, Selection, kind_order
 from attncli.data.layer_maps import LayerMean
+from attncli.stream.over_heads import largest_of_heads, sum_of_heads
 from attncli.stream.protocol import pop_layer, selected
 
 Aggregate = Literal["none", "mean", "max", "weighted"]
@@ -103,14 +104,13 @@ class _Block:
     @classmethod
     def of(cls, rows: Rows, aggregate: Aggregate) -> _Block:
         real = rows.real.expand(rows.raw.shape[:3])
-        weights, visible = rows.weights, rows.visible_pairs
+        visible = rows.visible_pairs
         if aggregate == "mean":
-            weights = weights.masked_fill(~real[..., None], 0).sum(1, keepdim=True, dtype=torch.float64)
+            weights = sum_of_heads(rows)
         elif aggregate == "max":
-            # weights are never negative, so that 0 leaves any maximum as it is
-            weights = weights.masked_fill(~real[..., None], 0).amax(1, keepdim=True)
+            weights = largest_of_heads(rows)
         else:
-            weights = weights.float()
+            weights = rows.weights.float()
         if aggregate != "none":
             real, visible = real.sum(1, keepdim=True), visible.any(1, keepdim=True)
         tensors = (weights, real, visible, rows.query_positions, rows.key_positions)
@@ -135,7 +135,7 @@ class Canvas:
 
     def add(self, block: _Block, entry: int) -> None:
         """Combine the rows of one text into the maps, at their positions."""
-        rows, keys = block.query_positions[entry] >= 0, block.key_positions[entry] >= 0
+        rows, keys = _real_part(block.query_positions[entry]), _real_part(block.key_positions[entry])
         cells = _as_slice(block.query_positions[entry, rows]), _as_slice(block.key_positions[entry, keys])
         combine = np.maximum if self.aggregate == "max" else np.add
         for index, head in enumerate(block.heads):
@@ -143,12 +143,12 @@ class Canvas:
                 self.weights[head] = np.zeros(self.size, block.weights.dtype)
                 self.counts[head] = np.zeros(self.size[0], np.int64)
             target = self.weights[head][cells]
-            combine(target, block.weights[entry, index][rows][:, keys], out=target)
+            combine(target, block.weights[entry, index, rows, keys], out=target)
             self.counts[head][cells[0]] += block.counts[entry, index, rows]
         shared = block.visible.shape[1] == 1
         for index, head in enumerate((ALL,) if shared else block.heads):
             visible = self.visible.setdefault(head, np.zeros(self.size, bool))
-            visible[cells] |= block.visible[entry, index][rows][:, keys]
+            visible[cells] |= block.visible[entry, index, rows, keys]
 
     def settle(self) -> None:
         """Divide sums into means after the last row, and set rows that see no key to NaN."""
@@ -163,6 +163,11 @@ class Canvas:
         weights = np.stack([self.weights[head] for head in heads])
         visible = np.stack([self.visible[head] for head in sorted(self.visible)])
         return LayerMaps(layer, () if heads == (ALL,) else heads, weights, None if visible.all() else visible)
+
+
+def _real_part(positions: Array) -> slice:
+    """Return where the real tokens are among positions: between padding before and after them."""
+    return _as_slice(np.flatnonzero(positions >= 0))
 
 
 def _as_slice(positions: Array) -> slice:

@@ -53,7 +53,8 @@ def test_the_map_of_a_layer_combines_its_heads_for_any_split_into_blocks(how: st
         assert [text for text, *_ in received] == [4, 9]
         for _, _, _, maps in received:
             assert maps[0].dtype == np.float64
-            assert_allclose(maps[0], expected, atol=1e-15 if how == "mean" else 0)
+            # up to four heads are summed in float32
+            assert_allclose(maps[0], expected, rtol=4e-7, atol=1e-15 if how == "mean" else 0)
 
 
 def test_layers_are_passed_on_in_stacking_order() -> None:
