@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from attncli.data import KINDS, Array, Edges, EdgesConsumer, Input, Kind, Rows, Selection
+from attncli.data import KINDS, Array, Edges, EdgesConsumer, Input, Kind, Rows, Selection, Visibility
 from attncli.stream.protocol import selected
 
 LIMIT = 1 << 20
 _CELLS = 1 << 20
 """Weights that are ranked at once: ranks need twice the memory of the weights."""
+_CHUNKS = 64, 32
+"""Keys of a chunk: only the keys in the chunks with the largest weights are ranked, if there are many chunks."""
 _PIECE = 1 << 18
 """Ranks in one piece of memory: a small tensor left by each block would leave holes too small to use."""
 _LAST_KEY = (1 << 31) - 1
@@ -75,7 +77,7 @@ class StrongestEdges:
         if part is None:
             return
         if self._top_k is not None:
-            needed = min(self._top_k, part.weights.shape[3])
+            needed = min(self._top_k, part.raw.shape[3])
         else:
             needed = int(((part.weights >= float(self._min_weight)) & part.visible_pairs).sum(-1).amax())
         ranks = self._copied(_strongest(part, needed))
@@ -131,13 +133,67 @@ def _strongest(rows: Rows, count: int) -> torch.Tensor:
     The high bits of a rank are the bits of the weight, the low bits order keys: ranks order like weights, and equal
     weights by key, first key first.
     """
-    key_rank = _LAST_KEY - rows.key_positions[:, None, None, :]
-    batch, heads, queries, keys = rows.weights.shape
-    step = max(1, _CELLS // max(1, batch * queries * keys))
+    heads, queries, keys = rows.raw.shape[1:]
+    chunk = next((size for size in _CHUNKS if keys >= 4 * count * size), 0)
+    ranked = (count + 1) * chunk if chunk else keys
+    step = max(1, _CELLS // max(1, len(rows.raw) * queries * ranked))
     strongest = []
     for first in range(0, heads, step):
-        group, visible = slice(first, first + step), rows.visible_pairs
-        visible = visible if visible.shape[1] == 1 else visible[:, group]
-        bits = torch.where(visible, rows.weights[:, group].float(), -1.0).view(torch.int32)
-        strongest.append(torch.add(key_rank, bits, alpha=_WEIGHT_UNIT).topk(count).values)
+        part = slice(first, first + step)
+        ranks = _ranks_of_chosen(rows, part, count, chunk) if chunk else _ranks_of_all(rows, part)
+        strongest.append(ranks.topk(count).values)
     return torch.cat(strongest, dim=1)
+
+
+def _ranks_of_all(rows: Rows, heads: slice) -> torch.Tensor:
+    """Return the ranks of all keys: [batch, head, row, key]."""
+    weights = rows.raw[:, heads] * rows.factor[:, heads, :, None]
+    return _ranks(weights, _of_heads(rows.visible_pairs, heads), rows.key_positions[:, None, None])
+
+
+def _ranks_of_chosen(rows: Rows, heads: slice, count: int, chunk: int) -> torch.Tensor:
+    """Return the ranks of a few keys of each row, among which the strongest are: [batch, head, row, n].
+
+    They are those of the `count` chunks with the largest maxima, and the keys after the last full chunk. A key of
+    another chunk is behind at least one key in each of these, so that it is not among the strongest.
+    """
+    raw, factor = rows.raw[:, heads], rows.factor[:, heads, :, None]
+    chunks, keys = raw.shape[-1] // chunk, raw.shape[-1]
+    largest = raw[..., : chunks * chunk].unflatten(-1, (chunks, chunk)).amax(-1) * factor
+    number = torch.arange(chunks, device=raw.device)
+    ranks = _ranks(largest, _of_heads(_visible_chunks(rows.visibility, chunk), heads), number)
+    first = (_LAST_KEY - ranks.topk(count).values % _WEIGHT_UNIT) * chunk
+    of_chunks = (first[..., None] + torch.arange(chunk, device=raw.device)).flatten(-2)
+    after = torch.arange(chunks * chunk, keys, device=raw.device).expand(*of_chunks.shape[:-1], -1)
+    index = torch.cat([of_chunks, after], dim=-1)
+    visible = _of_heads(rows.visible_pairs, heads).expand(raw.shape).gather(-1, index)
+    positions = index if _counts_keys(rows) else rows.key_positions[:, None, None].expand(raw.shape).gather(-1, index)
+    return _ranks(raw.gather(-1, index) * factor, visible, positions)
+
+
+def _ranks(weights: torch.Tensor, visible: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Return the ranks of weights at ascending positions, negative where they are not visible."""
+    bits = torch.where(visible, weights.float(), -1.0).view(torch.int32)
+    return torch.add(_LAST_KEY - positions, bits, alpha=_WEIGHT_UNIT)
+
+
+def _of_heads(values: torch.Tensor, heads: slice) -> torch.Tensor:
+    """Return the values of some heads, [batch, 1 or head, ...]; those of one head serve all."""
+    return values if values.shape[1] == 1 else values[:, heads]
+
+
+def _visible_chunks(visibility: Visibility, chunk: int) -> torch.Tensor:
+    """Return which full chunks have a visible key: [batch, 1 or head, row, chunk]."""
+    key = _visible_chunks, chunk
+    if key not in visibility.cache:
+        visible = visibility.visible_pairs
+        full = visible[..., : visible.shape[-1] // chunk * chunk]
+        visibility.cache[key] = full.unflatten(-1, (-1, chunk)).any(-1)
+    found: torch.Tensor = visibility.cache[key]
+    return found
+
+
+def _counts_keys(rows: Rows) -> bool:
+    """Return whether the position of each key is its number in the block."""
+    slices = rows.visibility.slices
+    return slices is not None and slices[1].start == 0
