@@ -1,6 +1,8 @@
 """The sink that measures where attention goes over the whole text; it keeps one number per key and head."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -8,6 +10,8 @@ import numpy as np
 import torch
 
 from attncli.data import KINDS, Input, Kind, Profile, Received, Rows, Scores, Selection, has_scale, kind_order
+from attncli.data.cached import cached_property
+from attncli.stream.diagonal_products import diagonal_sums
 from attncli.stream.protocol import selected
 from attncli.stream.sums import Coords, HeadTable, OpenLayers, Sums
 
@@ -107,16 +111,54 @@ def _sums_by_key(rows: Rows) -> Sums:
     visible_rows  [batch, head, key] number of rows that see the key
     rows          [batch, head] number of rows
     """
-    heads, padding = rows.weights.shape[1], max(rows.key_lengths)
-    real = rows.real.to(rows.weights.dtype)[:, :, None].expand(-1, heads, -1, -1)
-    index = torch.where(rows.key_positions < 0, padding, rows.key_positions)[:, None].expand(-1, heads, -1)
-    zeros = rows.weights.new_zeros((len(index), heads, padding + 1), dtype=torch.float64)
-    by_block_key = {
-        "received": (real @ rows.weights).squeeze(2),
-        "visible_rows": rows.visible_pairs.sum(2).expand(-1, heads, -1),
-    }
-    sums = {name: zeros.scatter_add(-1, index, values.double())[..., :padding] for name, values in by_block_key.items()}
-    return sums | {"rows": rows.real.sum(2).double().expand(-1, heads)}
+    heads, padding = rows.raw.shape[1], max(rows.key_lengths)
+    received = _products(rows.factor * rows.real.to(rows.factor.dtype), rows.raw)
+    zeros = received.new_zeros((len(received), heads, padding + 1), dtype=torch.float64)
+    sums: Sums = {"rows": rows.real.sum(2).double().expand(-1, heads)}
+    for name, values in (("received", received), ("visible_rows", rows.visibility.visible_rows.expand_as(received))):
+        if rows.visibility.slices is None:
+            index = torch.where(rows.key_positions < 0, padding, rows.key_positions)[:, None].expand_as(values)
+            sums[name] = zeros.scatter_add(-1, index, values.double())[..., :padding]
+        else:
+            sums[name] = zeros.clone()[..., :padding]
+            sums[name][..., rows.visibility.slices[1]] = values
+    return sums
+
+
+def _products(factors: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return Σ_i f_i A_ik for factors [batch, head, row]: [batch, head, key]."""
+    return (factors[:, :, None] @ weights).squeeze(2)
+
+
+@dataclass(frozen=True, eq=False)
+class _Diagonals:
+    """The diagonals of some keys of a block.
+
+    keys  indices of the keys in the block
+    bins  [offset, bin] float64, 1 if the keys at this offset from a row are in the bin
+    ends  [offset, end] float64, the same for the ends
+    """
+
+    keys: slice
+    bins: torch.Tensor
+    ends: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _OfMask:
+    """What the sums over the rows of a block take from its mask alone.
+
+    counted    [batch, 1 or head, 2, row] bool, rows that count for the bins, and for the ends
+    distinct   the same, [batch, 1 or head, 1, row] if the same rows count for both
+    uniform    [batch, 1 or head, region] as in `Regions.sums`, and `count`
+    by_offset  the parts of the keys whose diagonals are summed up; none if keys have gaps
+    """
+
+    counted: torch.Tensor
+    distinct: torch.Tensor
+    uniform: torch.Tensor
+    count: torch.Tensor
+    by_offset: Sequence[_Diagonals]
 
 
 @dataclass(frozen=True)
@@ -131,7 +173,7 @@ class Regions:
     longest: int
     ends: int
 
-    @property
+    @cached_property
     def bins(self) -> tuple[tuple[int, int], ...]:
         """The smallest and the largest distance of each bin."""
         starts = [0, *(1 << power for power in range(max(0, self.longest - 1).bit_length()))]
@@ -144,15 +186,67 @@ class Regions:
         uniform  the same for weights 1/|S_i| on each visible key
         count    number of rows that count: all real rows for the bins, real rows that see more than N keys for the ends
         """
-        start, stop = self._borders(rows)
-        mass = self._join_sides(_sums_between(rows.weights, start, stop, rows.key_positions))
-        visible = self._join_sides(_sums_between(rows.visible_pairs, start, stop, rows.key_positions))
-        in_bins, in_ends = rows.real, rows.real & (rows.visible_count > self.ends)
-        regions = ((in_bins, len(self.bins)), (in_ends, len(ENDS)))
-        counts = torch.cat([row[..., None].expand(*row.shape, size) for row, size in regions], dim=-1).double()
-        uniform = visible / rows.visible_count.clamp_min(1)[..., None]
-        sums = {"mass": mass * counts, "uniform": uniform * counts, "count": counts}
-        return {name: values.sum(2).expand(-1, rows.weights.shape[1], -1) for name, values in sums.items()}
+        cache: dict[Any, Any] = rows.visibility.cache
+        if self not in cache:
+            cache[self] = self._of_mask(rows)
+        of_mask: _OfMask = cache[self]
+        if rows.visibility.slices is None:
+            by_row = self._join_sides(_sums_between(rows.weights, *self._borders(rows), rows.key_positions))
+            mass = self._sum_counted(by_row, of_mask.counted)
+        else:
+            mass = self._sums_by_offset(rows, of_mask)
+        heads = rows.raw.shape[1]
+        return {"mass": mass, "uniform": of_mask.uniform.expand(-1, heads, -1), "count": of_mask.count.expand_as(mass)}
+
+    def _of_mask(self, rows: Rows) -> _OfMask:
+        counted = torch.stack([rows.real, rows.real & (rows.visible_count > self.ends)], dim=2)
+        visible = self._join_sides(_sums_between(rows.visible_pairs, *self._borders(rows), rows.key_positions))
+        uniform = self._sum_counted(visible / rows.visible_count.clamp_min(1)[..., None], counted)
+        count = self._sum_counted(torch.ones_like(visible), counted)
+        distinct = counted[:, :, :1] if torch.equal(*counted.unbind(2)) else counted
+        return _OfMask(counted, distinct, uniform, count, tuple(self._diagonals(rows)))
+
+    def _sum_counted(self, by_row: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
+        """Return the sums of [batch, head, row, region] over the rows that count for each region."""
+        parts = by_row.split([len(self.bins), len(ENDS)], dim=-1)
+        sums = [(part * counted[:, :, number, :, None]).sum(2) for number, part in enumerate(parts)]
+        return torch.cat(sums, dim=-1)
+
+    def _sums_by_offset(self, rows: Rows, of_mask: _OfMask) -> torch.Tensor:
+        """Return `mass` of a block without gaps between its keys, from the sums of its diagonals."""
+        # mostly the same rows count for both, whose sums are then taken once
+        factors = rows.factor[:, :, None] * of_mask.distinct.to(rows.factor.dtype)
+        total = rows.raw.new_zeros((*rows.raw.shape[:2], len(self.bins) + len(ENDS)), dtype=torch.float64)
+        for diagonals in of_mask.by_offset:
+            by_offset = diagonal_sums(rows.raw[..., diagonals.keys], factors).double()
+            total += torch.cat([by_offset[:, :, 0] @ diagonals.bins, by_offset[:, :, -1] @ diagonals.ends], dim=-1)
+        last = rows.raw[..., max(0, rows.key_lengths[0] - self.ends - _first_key(rows)) :]
+        total[..., -1] = _products(factors[:, :, -1], last).sum(-1, dtype=torch.float64)
+        return total
+
+    def _diagonals(self, rows: Rows) -> Iterator[_Diagonals]:
+        """Yield the diagonals of the keys among the first N of the text, then of the others."""
+        if rows.visibility.slices is None:
+            return
+        queries, keys = rows.visibility.slices
+        count = keys.stop - keys.start
+        middle = min(max(self.ends - keys.start, 0), count)
+        for part in (slice(0, middle), slice(middle, count)):
+            if part.start < part.stop:
+                first, last = keys.start + part.start - queries.stop + 1, keys.start + part.stop - queries.start
+                offset = torch.arange(first, last, device=rows.raw.device)
+                yield _Diagonals(part, *self._members(offset.abs(), part.start < middle))
+
+    def _members(self, distance: torch.Tensor, first: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return whether keys at each distance are in each bin and in each end, where none is in `last`.
+
+        first  whether the keys are among the first N of the text
+        """
+        nearest, farthest = distance.new_tensor(self.bins).T
+        in_bins = (distance[:, None] >= nearest) & (distance[:, None] <= farthest)
+        near, every = distance < self.ends, torch.ones_like(distance, dtype=torch.bool)
+        in_ends = torch.stack([every & first, near, ~near & (not first), ~every], dim=1)
+        return in_bins.double(), in_ends.double()
 
     def _borders(self, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
         """Return start and stop position of the keys of each region, [batch, row, region].
@@ -173,6 +267,12 @@ class Regions:
         bins = len(self.bins)
         left, right, first, near, rest_left, rest_right, last = torch.split(sums, [bins, bins, 1, 1, 1, 1, 1], dim=-1)
         return torch.cat([left + right, first, near, rest_left + rest_right, last], dim=-1)
+
+
+def _first_key(rows: Rows) -> int:
+    """Return the position of the first key of a block without gaps between its keys."""
+    assert rows.visibility.slices is not None
+    return rows.visibility.slices[1].start
 
 
 def _sums_between(values: torch.Tensor, start: torch.Tensor, stop: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:

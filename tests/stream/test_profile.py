@@ -10,7 +10,7 @@ import pytest
 from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, by_hand, causal, feed, inputs, of_keys, part, random_map
+from made_rows import Map, as_streamed, batches, block, by_hand, causal, feed, inputs, of_keys, part, random_map
 from naive_attention import Array
 
 import attncli
@@ -116,6 +116,23 @@ def test_profiles_are_those_of_loops_however_the_stream_is_split(
             values, seen = naive_received(one.weights[head].numpy(), one.visible.numpy())
             assert received.values[head] == pytest.approx(values, abs=1e-6, nan_ok=True)
             assert received.seen[head].tolist() == seen.tolist()
+
+
+@pytest.mark.parametrize("rule", ["all", "causal", "sliding", "chunked", "blind"])
+@pytest.mark.parametrize(("ends", "cut"), [(1, 3), (3, 5), (7, 24), (30, 2)])
+def test_profiles_of_consecutive_keys_are_those_of_loops(rule: str, ends: int, cut: int) -> None:
+    one = random_map(5, 2, 24, 24, rule)
+    whole = block([one], "decoder")
+    cuts = [part(whole, first, min(first + cut, 24)) for first in range(0, 24, cut)]
+    stops = [24 if rule == "all" else int(piece.query_positions[0, -1]) + 1 for piece in cuts]
+    rows = [as_streamed(of_keys(piece, slice(0, stop))) for piece, stop in zip(cuts, stops, strict=True)]
+    found = profile(rows, [one], ends)
+    for head in range(2):
+        expected = naive_regions(one.weights[head].numpy(), one.visible.numpy(), 24, ends, True)
+        assert regions(found, head) == pytest.approx(expected, abs=1e-6, nan_ok=True)
+        values, seen = naive_received(one.weights[head].numpy(), one.visible.numpy())
+        assert found.received[0].values[head] == pytest.approx(values, abs=1e-6, nan_ok=True)
+        assert found.received[0].seen[head].tolist() == seen.tolist()
 
 
 def test_uniform_rows_equal_their_baseline() -> None:

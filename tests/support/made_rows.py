@@ -99,6 +99,15 @@ def of_keys(rows: Rows, keys: slice | Sequence[int] | torch.Tensor) -> Rows:
     return replace(rows, raw=rows.raw[..., keys], visibility=replace(rows.visibility, **kept))
 
 
+def as_streamed(rows: Rows) -> Rows:
+    """Return the block of one unpadded text as capture sends it: consecutive positions, weights up to a factor."""
+    axes = (rows.query_positions[0], rows.key_positions[0])
+    slices = tuple(slice(int(axis[0]), int(axis[-1]) + 1) for axis in axes)
+    largest = rows.raw.amax(-1).clamp_min(1e-30)
+    visibility = replace(rows.visibility, slices=slices)
+    return replace(rows, raw=rows.raw / largest[..., None], scale=largest, visibility=visibility)
+
+
 def with_visible(rows: Rows, visible: torch.Tensor) -> Rows:
     """Return the block with another mask."""
     return replace(rows, visibility=replace(rows.visibility, visible=visible))
