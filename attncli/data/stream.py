@@ -185,8 +185,9 @@ class Rows:
     scores      [batch, head, row, key] scores (before softmax) minus the largest of the row, so that
                 raw = exp(scores); finite, arbitrary on masked keys. None if the model computed its weights itself,
                 or if compiled code computed the sums
-    scale       [batch, head, row] the factor of each row, its largest weight; None if `raw` are the weights
-    largest     [batch, head, row] largest score of each row; None if `scores` is
+    scale       [batch, head, row] the factor of each row; its largest weight if `largest` is known; None if `raw` are
+                the weights
+    largest     [batch, head, row] largest score of each row; None if unknown
     parts       queries and keys from which the scores are computed, if a sink asks for them
     norms       [batch, head, key] ‖f(x_j)‖, norm of the vector that a head writes for a key of weight 1, if a sink
                 asks for it

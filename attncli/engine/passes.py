@@ -190,7 +190,7 @@ class Pass:
             merged = MergedRows(SinkGroup(*others), batch.inputs, words=words, drop=drop, norms=norms)
             sinks = [merged, *of_tokens]
         if norms:
-            sinks = [NormRows(SinkGroup(*sinks))]
+            sinks = [NormRows(SinkGroup(*sinks), scored=bool(self.request.metrics))]
         compiled = self.request.compile == "on"
         run_pass(self.loaded, self.plan, batch, [*sinks, counter], self.heads, shadow, compiled=compiled)
         return (batch.inputs, math.nan) if merged is None else (merged.inputs, merged.removed_mass)

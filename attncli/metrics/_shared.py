@@ -130,7 +130,7 @@ def row_entropy(rows: AnyRows) -> Tensor:
 @cached
 def largest_weight(rows: Rows) -> Tensor:
     """Return max_j A_ij: [batch, head, row]."""
-    return rows.raw.amax(-1) if rows.scale is None else rows.scale
+    return rows.scaled(rows.raw.amax(-1)) if rows.largest is None or rows.scale is None else rows.scale
 
 
 @kept

@@ -75,10 +75,18 @@ class NormRows(_Forward):
 
     takes_norms = True
 
+    def __init__(self, sink: Sink, scored: bool = False) -> None:
+        """Pass norms on to a sink, with the logarithms that entropies need if they are `scored`."""
+        super().__init__(sink)
+        self._scored = scored
+
     def add(self, rows: Rows) -> None:
         """Multiply the weights of one block by the norms and pass it on."""
         assert rows.norms is not None  # layers without norms are never selected
-        self._sink.add(with_weights(rows, rows.weights * rows.norms[:, :, None].to(rows.raw.dtype)))
+        norms, scores = rows.norms[:, :, None].to(rows.raw.dtype), None
+        if self._scored and rows.scores is not None:
+            scores = rows.scores + norms.clamp_min(torch.finfo(norms.dtype).tiny).log()
+        self._sink.add(replace(with_weights(rows, rows.raw * norms), scores=scores, scale=rows.scale))
 
 
 class NormShares(_Forward):
@@ -86,6 +94,7 @@ class NormShares(_Forward):
 
     def add(self, rows: Rows) -> None:
         """Divide the rows of one block by their sums and pass it on."""
-        total = rows.weights.sum(-1, keepdim=True, dtype=torch.float64)
-        shares = (rows.weights / total.clamp_min(torch.finfo(torch.float32).tiny)).to(rows.raw.dtype)
-        self._sink.add(with_weights(rows, shares))
+        before = rows.visibility.keys_before
+        sums = rows.raw[..., :before].sum(-1), rows.raw[..., before:].sum(-1)
+        scale = (sums[0] + sums[1]).clamp_min(torch.finfo(torch.float32).tiny).reciprocal()
+        self._sink.add(replace(rows, scale=scale, sums=sums))

@@ -194,6 +194,15 @@ def test_norms_of_many_keys_are_computed_in_parts(monkeypatch: pytest.MonkeyPatc
     assert torch.allclose(value_norms(value, matrix, heads=4), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("keys", [12, 13])
+def test_norms_of_long_texts_are_those_of_whole_products(keys: int) -> None:
+    value, matrix = torch.randn(2, 2, keys, 3), torch.randn(12, 24)
+    matrix[3:6, 1:] *= 1e-4  # one head writes almost along one line
+    by_query_head = value.double().repeat_interleave(2, dim=1)
+    expected = (by_query_head @ matrix.double().view(4, 3, 24)).norm(dim=-1)
+    assert torch.allclose(value_norms(value, matrix, heads=4).double(), expected, rtol=1e-5)
+
+
 def test_small_blocks_give_the_same_norms(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = weights_and_norms(families.build(FAMILIES["mistral"]), "mistral")[2]
     monkeypatch.setattr(blocks, "ROWS", 5)
