@@ -12,9 +12,9 @@ from attncli.data.surfaces import token_columns
 from attncli.errors import UsageError
 from attncli.inputs.rows_as import rows_as_of
 from attncli.stream import selected
-from attncli.stream.position_baseline import PositionBaseline
 from attncli.stream.retrieval import RETRIEVAL_COLUMNS
-from attncli.stream.sums import Moments, OpenLayers
+from attncli.stream.sums import Moments, OpenLayers, Sums
+from attncli.studies.segments.positions import PositionMasses
 from attncli.studies.segments.result import Segments, column_of
 from attncli.studies.segments.retrieval import RETRIEVAL_SOURCE, RetrievalScores
 from attncli.studies.segments.sides import RowsAsOf, TextSides, generated_rows, members, names_of_sides
@@ -56,7 +56,7 @@ class SegmentsSink:
             SegmentSums(inputs, sides, heads, rows_as, **means, of_layers=of_layers) for _ in range(2)
         )
         self._retrieval = None if mean_heads or mean_layers else RetrievalScores(inputs, sides, rows_as)
-        self._baseline = PositionBaseline(self._position)
+        self._baseline = PositionMasses(self._position)
 
     def add(self, rows: Rows) -> None:
         part = selected(rows, self._heads)
@@ -170,18 +170,30 @@ class SegmentSums:
                 both = torch.stack([values[entry][:, kept].sum(0) for values in (mass, uniform)])
                 sums.index_add_(1, torch.searchsorted(generated, positions[kept]), both)
 
+    def members_of(self, text: int, kind: Kind) -> tuple[Array, Array]:
+        """Return which rows stand for the tokens of each segment, and which keys are in it, as `members` does."""
+        return self._members[text, kind]
+
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Add the layer of these texts to the moments over texts."""
         for opened in self._open.pop(kind, layer):
             _, total = opened.joined()
-            means = torch.stack([total["mass"], total["uniform"]], dim=-1) / total["count"][..., None, None]
-            values = (means.mean(1, keepdim=True) if self._mean_heads else means).cpu().numpy()
-            for entry, text in enumerate(opened.texts):
-                absent = [name not in self._sides[text, kind][1].names for name in self._names[kind][1]]
-                values[entry, :, :, absent] = np.nan
-            self._moments.setdefault((kind, layer), Moments(values.shape[1:])).add(values)
+            self.add_layer(kind, layer, opened.texts, total)
         for key in [key for key in self._token_sums if key[1:] == (kind, layer)]:
             self._token_sums[key] = self._token_sums[key].cpu()
+
+    def add_layer(self, kind: Kind, layer: int, texts: Sequence[int], total: Sums) -> None:
+        """Add a layer of some texts: the sums over the rows of each segment, and the number of these rows.
+
+        mass, uniform  [text, head, from, to]
+        count          [text, head, from]
+        """
+        means = torch.stack([total["mass"], total["uniform"]], dim=-1) / total["count"][..., None, None]
+        values = (means.mean(1, keepdim=True) if self._mean_heads else means).cpu().numpy()
+        for entry, text in enumerate(texts):
+            absent = [name not in self._sides[text, kind][1].names for name in self._names[kind][1]]
+            values[entry, :, :, absent] = np.nan
+        self._moments.setdefault((kind, layer), Moments(values.shape[1:])).add(values)
 
     def result(self) -> Segments:
         """Return the result; without standard deviations for a mean over layers, where they are unknown."""
@@ -211,6 +223,8 @@ class SegmentSums:
         """Yield the coordinates of each generated token and segment of its text, its mass and its uniform mass."""
         for text, kind in sorted(self._sides, key=lambda key: (key[0], KINDS.index(key[1]))):
             layers = sorted(layer for *other, layer in self._token_sums if other == [text, kind])
+            if not layers:
+                continue
             sums = {layer: self._token_sums[text, kind, layer].numpy() for layer in layers}
             means = {layer: values / len(self._heads[kind, layer]) for layer, values in sums.items()}
             texts, pieces = token_columns(self._inputs[text].sides(kind)[0])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, by_hand, causal, inputs, of_keys, part
+from made_rows import Map, batches, block, by_hand, causal, inputs, of_keys, part, random_map
 from naive_segments import naive_mass
 
 from attncli.data import Kind, Partition, Rows
@@ -71,6 +71,35 @@ def test_sums_equal_loops_over_all_pairs_for_any_cut(batch: tuple[Kind, list[Map
 
 def of_head(one: Map, head: int, names: Sequence[Sequence[str]]) -> dict[tuple[str, str], tuple[float, float]]:
     return naive_mass(one.weights[head].tolist(), one.visible.tolist(), *names)
+
+
+@pytest.mark.parametrize("rule", ["all", "causal", "sliding", "chunked"])
+def test_masses_by_position_are_those_of_loops(rule: str) -> None:
+    maps = [random_map(seed, 2, n, n, rule) for seed, n in ((1, 23), (2, 17))]
+    names = [[NAMES[number] for number in np.random.default_rng(n).integers(0, 3, n)] for n in (23, 17)]
+    sides = [(partition(of_text), partition(of_text)) for of_text in names]
+    whole = block(maps, "decoder", padding=(1, 2), left=True)
+    found = sums(maps, [part(whole, 0, 11, [1, 0]), part(whole, 11, 24)], sides, "decoder")
+    columns = {name: values.tolist() for name, (_, values) in found.heads["mass"].coords.items()}
+    positional = found.heads["positional_mass"].values
+    for head, start, end, value in zip(columns["head"], columns["from"], columns["to"], positional, strict=True):
+        texts = zip(maps, names, strict=True)
+        of_texts = [by_position(one.weights[head].numpy(), one.visible.numpy(), of, start, end) for one, of in texts]
+        assert value == pytest.approx(np.mean(of_texts), abs=1e-6)
+
+
+def by_position(weights: np.ndarray, visible: np.ndarray, names: list[str], start: str, end: str) -> float:
+    """Return the mean mass from one segment to another of a head that knows only offsets, by loops in float64."""
+    by_offset: dict[int, list[float]] = {}
+    for i, j in np.argwhere(visible).tolist():
+        by_offset.setdefault(j - i, []).append(float(weights[i, j]))
+    mean = {offset: sum(values) / len(values) for offset, values in by_offset.items()}
+    masses = []
+    for i in [row for row, name in enumerate(names) if name == start]:
+        seen = np.flatnonzero(visible[i]).tolist()
+        total = sum(mean[j - i] for j in seen)
+        masses.append(sum(mean[j - i] for j in seen if names[j] == end) / total)
+    return float(np.mean(masses))
 
 
 def test_a_causal_text_by_hand() -> None:
