@@ -21,7 +21,8 @@ from attncli.engine.progress import Track
 from attncli.errors import ModelError, UsageError
 from attncli.stream import AttentionOfRows
 from attncli.studies.attribute.predictions import Predictions
-from attncli.studies.flow.layer_steps import LayerSteps, Rollout, VariantMaps, stacking_order
+from attncli.studies.flow.layer_steps import LayerSteps, VariantMaps, stacking_order
+from attncli.studies.flow.rollout import Rollout
 
 Tensor = torch.Tensor
 Rows = Mapping[Kind, Array]

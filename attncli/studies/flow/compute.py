@@ -13,10 +13,11 @@ from attncli.engine.execution import Source
 from attncli.engine.focus import FocusRequest, find_in_inputs
 from attncli.engine.progress import Advance, Track, untracked
 from attncli.errors import UsageError
-from attncli.studies.flow.layer_steps import VARIANTS, GraphBuilder, LayerSteps, Rollout, VariantMaps
+from attncli.studies.flow.layer_steps import VARIANTS, GraphBuilder, LayerSteps, VariantMaps
 from attncli.studies.flow.maximum_flow import maximum_flows
 from attncli.studies.flow.request import FlowRequest, check_cost, layer_notes, used_layers
 from attncli.studies.flow.result import Flow, Stack
+from attncli.studies.flow.rollout import Rollout
 from attncli.vocabulary import DRAWN_UP_TO
 
 

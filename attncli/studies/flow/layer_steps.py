@@ -1,7 +1,10 @@
-"""The combined map of each layer with its baselines, rollout, and the graph of steps from token to token."""
+"""The combined map of each layer with its baselines, and the graph of steps from token to token."""
+
+from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -13,6 +16,8 @@ from attncli.studies.flow.result import Graph, Level, Stack, Step
 VARIANTS = ("values", "uniform", "position")
 """The map itself, its rows replaced by uniform weights, and its mean weight at each offset."""
 KindLayer = tuple[Kind, int]
+ROWS = 64
+"""Rows that are computed at once."""
 VariantMaps = tuple[Array, Array, Array]
 """A map [query, key] for each of `VARIANTS`."""
 
@@ -39,14 +44,19 @@ class LayerSteps(KeepMaps):
         self._order, self._receive, self._normalize = stacking_order(heads), receive, normalize
         self._passed: Counter[int] = Counter()  # number of layers of each text that were passed on
         self._waiting: dict[tuple[int, KindLayer], VariantMaps] = {}
+        self._masks: dict[tuple[int, Kind], _Mask] = {}
 
     def _finish(self, text: int, kind: Kind, layer: int, canvas: Canvas) -> None:
         canvas.settle()
-        weights = canvas.weights[ALL].astype(np.float64)
-        visible = canvas.visible[ALL] & ~np.isnan(weights[:, :1])
-        weights = np.where(visible, weights, 0.0)
+        weights = canvas.weights[ALL].astype(np.float64, copy=False)
+        undefined = np.isnan(weights[:, 0])
+        visible = canvas.visible[ALL]
+        weights[undefined], visible[undefined] = 0.0, False
         weights = normalized_rows(weights) if self._normalize else weights
-        self._waiting[text, (kind, layer)] = variant_maps(kind, weights, visible)
+        last = self._masks.get((text, kind))
+        if last is None or not np.array_equal(last.visible, visible):  # layers mostly share a mask
+            last = self._masks[text, kind] = _Mask.of(visible)
+        self._waiting[text, (kind, layer)] = _variants(kind, weights, last)
         for key in self._order[self._passed[text] :]:
             if (text, key) not in self._waiting:
                 break
@@ -63,13 +73,35 @@ def stacking_order(layers: Iterable[KindLayer]) -> list[KindLayer]:
     return sorted(layers, key=lambda layer: (layer[0] != "encoder", layer[1], layer[0] == "cross"))
 
 
+@dataclass(frozen=True, eq=False)
+class _Mask:
+    """The visible keys of the rows of a layer, and what depends on them alone.
+
+    visible  [query, key] bool
+    uniform  [query, key] the map of uniform weights
+    counts   [offset] number of rows that see each offset, as `offset_sums`
+    """
+
+    visible: Array
+    uniform: Array
+    counts: Array
+
+    @classmethod
+    def of(cls, visible: Array) -> _Mask:
+        return cls(visible, visible / np.maximum(visible.sum(-1, keepdims=True), 1), offset_sums(visible))
+
+
 def variant_maps(kind: Kind, weights: Array, visible: Array) -> VariantMaps:
     """Return a map with its baselines; `weights` [query, key] are zero on masked keys.
 
     Cross-attention has no offsets, as queries and keys count different texts: its third map is uniform too.
     """
-    uniform = visible / np.maximum(visible.sum(-1, keepdims=True), 1)
-    return weights, uniform, uniform if kind == "cross" else mean_by_offset(weights, visible)
+    return _variants(kind, weights, _Mask.of(visible))
+
+
+def _variants(kind: Kind, weights: Array, mask: _Mask) -> VariantMaps:
+    position = mask.uniform if kind == "cross" else _mean_by_offset(weights, mask)
+    return weights, mask.uniform, position
 
 
 def mean_by_offset(weights: Array, visible: Array) -> Array:
@@ -78,11 +110,41 @@ def mean_by_offset(weights: Array, visible: Array) -> Array:
     >>> mean_by_offset(np.array([[1.0, 0], [0.5, 0.5]]), np.tri(2, dtype=bool)).tolist()
     [[1.0, 0.0], [0.4, 0.6]]
     """
+    return _mean_by_offset(np.where(visible, weights, 0.0), _Mask.of(visible))
+
+
+def _mean_by_offset(weights: Array, mask: _Mask) -> Array:
     queries, keys = weights.shape
-    offset = np.arange(keys) - np.arange(queries)[:, None] + queries - 1
-    total, count = (np.bincount(offset[visible], summed, queries + keys - 1) for summed in (weights[visible], None))
-    mean = total / np.maximum(count, 1)
-    return normalized_rows(np.where(visible, mean[offset], 0.0))
+    mean = offset_sums(weights) / np.maximum(mask.counts, 1)
+    # the row of query i begins at offset -i
+    by_row = np.lib.stride_tricks.sliding_window_view(mean, keys)[::-1]
+    maps = np.empty(weights.shape)
+    for rows in row_blocks(queries):
+        np.multiply(by_row[rows], mask.visible[rows], out=maps[rows])
+        maps[rows] = normalized_rows(maps[rows])
+    return maps
+
+
+def offset_sums(values: Array) -> Array:
+    """Return the sums of [query, key] at each offset j - i, from that of the last query to key 0: [offset] float64."""
+    queries, keys = values.shape
+    sums, height = np.zeros(queries + keys - 1), min(ROWS, queries)
+    # rows are copied so that each starts one key earlier than the one above: offsets become columns
+    width = keys + height - 1
+    copy = np.zeros(height * width)
+    for rows in row_blocks(queries):
+        count = rows.stop - rows.start
+        sheared = np.lib.stride_tricks.as_strided(copy[height - 1 :], (count, keys), ((width - 1) * 8, 8))
+        sheared[:] = values[rows]
+        first = queries - rows.start - height
+        by_offset = copy[: count * width].reshape(count, width).sum(0)
+        sums[max(first, 0) : first + width] += by_offset[max(-first, 0) :]
+    return sums
+
+
+def row_blocks(rows: int) -> Iterator[slice]:
+    """Yield a few rows after another, which together stay in the cache."""
+    yield from (slice(first, min(first + ROWS, rows)) for first in range(0, rows, ROWS))
 
 
 def normalized_rows(rows: Array) -> Array:
@@ -104,37 +166,6 @@ def cross_attention_step(weights: Array, residual: bool) -> tuple[Array, Array]:
     """
     both = normalized_rows(np.column_stack([np.full(len(weights), float(residual)), weights]))
     return both[:, 0], both[:, 1:]
-
-
-class Rollout:
-    """Attention rollout: the share of each input token in each token at the top, if only attention mixes tokens.
-
-    `attncli explain rollout` shows formula, caveats and sources. The shares are [query at the top, key of the input], a
-    row sums to 1 over all inputs. A row without visible keys in some layer keeps its own token; without residual it
-    becomes zero. Only one map of each kind is kept, whatever the number of layers.
-    """
-
-    def __init__(self, residual: bool = True) -> None:
-        self._residual = residual
-        self._shares: dict[Kind, Array] = {}
-
-    def add(self, kind: Kind, weights: Array) -> None:
-        """Add the map [query, key] of the next layer, in the order of `stacking_order`."""
-        shares = self._shares
-        if kind != "cross":
-            step = self_attention_step(weights, self._residual)
-            shares[kind] = step @ shares[kind] if kind in shares else step
-            if kind == "decoder" and "cross" in shares:
-                shares["cross"] = step @ shares["cross"]
-            return
-        kept, step = cross_attention_step(weights, self._residual)
-        shares["decoder"] = kept[:, None] * shares.get("decoder", np.eye(len(kept)))
-        received = step @ shares["encoder"] if "encoder" in shares else step
-        shares["cross"] = kept[:, None] * shares["cross"] + received if "cross" in shares else received
-
-    def of(self, kind: Kind) -> Array:
-        """Return the shares after the layers so far: [query, key]."""
-        return self._shares[kind]
 
 
 class GraphBuilder:

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose
 
 from attncli.data import Kind
 from attncli.stream import KeepMaps
+from attncli.studies.flow import layer_steps
 from attncli.studies.flow.layer_steps import (
     LayerSteps,
     cross_attention_step,
@@ -91,6 +92,14 @@ def test_mean_by_offset_is_the_mean_of_each_diagonal() -> None:
         for j in range(i + 1):
             mean[i, j] = np.mean([weights[k, k + j - i] for k in range(6) if k + j - i >= 0])
     assert_allclose(mean_by_offset(weights, visible), mean / mean.sum(1, keepdims=True), atol=1e-15)
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (7, 12), (12, 7), (1, 3)])
+def test_offset_sums_are_those_of_diagonals(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer_steps, "ROWS", 4)
+    values = np.random.default_rng(0).random(shape)
+    expected = [values.diagonal(offset).sum() for offset in range(1 - shape[0], shape[1])]
+    assert_allclose(layer_steps.offset_sums(values), expected, rtol=1e-14)
 
 
 def test_a_map_that_depends_on_offset_only_equals_its_baseline() -> None:

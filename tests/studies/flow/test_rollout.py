@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from attncli.data import Array
-from attncli.studies.flow.layer_steps import Rollout
+from attncli.studies.flow import layer_steps
+from attncli.studies.flow import rollout as rollout_module
+from attncli.studies.flow.rollout import Rollout
 
 
 def rollout_of(maps: list[Array], residual: bool = True) -> Array:
@@ -48,6 +50,25 @@ def test_it_is_the_product_of_the_layers(seed: int, layers: int, n: int, causal:
     assert_allclose(shares.sum(1), 1, atol=1e-12)
     if causal:
         assert not np.triu(shares, 1).any()
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("residual", [True, False])
+def test_products_in_blocks_are_those_of_whole_maps(
+    causal: bool, residual: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollout_module, "BLOCK", 5)
+    maps = random_maps(3, 3, 23, causal=causal)
+    maps[1][7] = 0
+    uniform = [np.tri(23) / np.arange(1, 24)[:, None]] * 3
+    monkeypatch.setattr(layer_steps, "ROWS", 4)
+    for layers in (maps, uniform, [maps[0], uniform[0], maps[2]]):
+        steps = [weights + residual * np.eye(23) for weights in layers]
+        steps = [step / np.where(step.any(1), step.sum(1), 1)[:, None] for step in steps]
+        exact = steps[2] @ steps[1] @ steps[0]
+        assert_allclose(rollout_of(layers, residual), exact, atol=1e-14)
+    monkeypatch.setattr(rollout_module, "LONG", 8)
+    assert_allclose(rollout_of(layers, residual), exact, rtol=1e-6, atol=1e-12)
 
 
 def test_with_uniform_attention_a_token_keeps_a_half_of_itself_in_each_layer() -> None:
