@@ -9,7 +9,7 @@ import numpy as np
 from attncli.data import Array, Kind
 from attncli.studies.flow.layer_steps import cross_attention_step, row_blocks, self_attention_step
 
-BLOCK = 512
+BLOCK = 256
 """Rows, columns and terms of one matrix product."""
 LONG = 1024
 """Above this number of tokens each product of up to `BLOCK` terms is in float32; their sums are in float64."""
