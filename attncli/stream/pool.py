@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -51,8 +52,6 @@ class PoolMaps(KeepMaps):
             for how in (zoom.beside if aggregate == "none" else ())
         }
         self._cells: dict[tuple[Kind, int, int], _Cells] = {}
-        self._assignments: dict[int, _Assignment] = {}
-        self._visibility: tuple[Tensor, ...] = ()
 
     def add(self, rows: Rows) -> None:
         part = selected(rows, self._heads)
@@ -73,22 +72,19 @@ class PoolMaps(KeepMaps):
             cells = self._cells.setdefault((rows.kind, rows.layer, text), _Cells(sides, self._zoom.pool == "max"))
             cells.add(rows, entry, self._assignment(rows, entry, sides))
 
-    def _assignment(self, rows: Rows, entry: int, sides: tuple[TokenWindow, TokenWindow]) -> _Assignment:
-        """Return the cells of the rows and keys of a text, computed once for the blocks of all heads."""
-        visibility = (rows.visibility.visible, rows.query_positions, rows.key_positions)
-        if [*map(id, visibility)] != [*map(id, self._visibility)]:
-            self._assignments.clear()
-            self._visibility = visibility
-        if entry not in self._assignments:
-            self._assignments[entry] = _Assignment(rows, entry, sides)
-        return self._assignments[entry]
+    @staticmethod
+    def _assignment(rows: Rows, entry: int, sides: tuple[TokenWindow, TokenWindow]) -> _Assignment:
+        """Return the cells of the rows and keys of a text, computed once for all blocks with the same visibility."""
+        cache: dict[Any, Any] = rows.visibility.cache
+        if (_Assignment, entry, sides) not in cache:
+            cache[_Assignment, entry, sides] = _Assignment(rows, entry, sides)
+        assignment: _Assignment = cache[_Assignment, entry, sides]
+        return assignment
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Finish the cells of a layer and copy them from the device to the host."""
         for block in () if self._heads_combined is None else self._heads_combined.end_layer(kind, layer):
             self._pool(block)
-        self._assignments.clear()
-        self._visibility = ()
         for (_, _, text), cells in pop_layer(self._cells, kind, layer):
             self._store(text, kind, cells.finish(layer))
         for combined in self._beside.values():
@@ -192,15 +188,16 @@ class _Cells:
     sums: dict[tuple[tuple[int, ...], int], _Sums] = field(default_factory=dict)
 
     def add(self, rows: Rows, entry: int, assignment: _Assignment) -> None:
-        weights = rows.weights[entry]
+        raw, factor = rows.raw[entry], rows.factor[entry]
         for group in assignment.groups:
-            sums = self._sums_of(rows.heads, weights, len(group.member))
-            block = weights[:, group.rows]
+            sums = self._sums_of(rows.heads, raw, len(group.member))
+            block, of_rows = raw[:, group.rows], factor[:, group.rows]
             if self.maximum:
-                pooled = assignment.by_key_cell(_largest(block, group.member)).amax(-2)
+                largest = _largest(block * of_rows[..., None], group.member)
+                pooled = assignment.by_key_cell(largest).amax(-2)
                 sums.values[:, group.cells] = sums.values[:, group.cells].maximum(pooled)
             else:
-                member = group.member.to(block.dtype).expand(len(block), -1, -1)
+                member = group.member.to(block.dtype) * of_rows[:, None]
                 pooled = assignment.by_key_cell(member @ block).double().sum(-2)
                 sums.values.index_add_(1, group.cells, pooled)
             sums.pairs.index_add_(1, group.cells, group.pairs)
