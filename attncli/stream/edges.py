@@ -1,5 +1,6 @@
 """The sink that keeps the strongest weights of every row, or passes them on while the stream goes on."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,13 +119,24 @@ class StrongestEdges:
         block_ranks, block_columns = zip(*(block.at_least(smallest) for block in self._blocks), strict=True)
         self._blocks, self._count = [], 0
         ranks, columns = np.concatenate(block_ranks), np.concatenate(block_columns, axis=1)
-        # stable: the edges of one row are in order already
-        order = np.lexsort(columns[::-1])
+        order = _row_order(columns)
         ranks = ranks[order]
         weight = (ranks // _WEIGHT_UNIT).astype(np.int32).view(np.float32)
         text, kind, layer, head, query = columns[:, order]
         columns_of_edges = (text, kind, layer, head, query, _LAST_KEY - ranks % _WEIGHT_UNIT, weight)
         return Edges(self._inputs, *columns_of_edges, (*self._kinds,), **self._described)
+
+
+def _row_order(columns: Array) -> Array:
+    """Return the order of edges by the rows of columns, the first one first; those of one row stay in order."""
+    sizes = [int(column.max(initial=0)) + 1 for column in columns]
+    if math.prod(sizes) >= np.iinfo(np.int64).max:
+        return np.lexsort(columns[::-1])
+    number = np.zeros(columns.shape[1], np.int64)
+    for column, size in zip(columns, sizes, strict=True):
+        number *= size
+        number += column
+    return np.argsort(number, kind="stable")  # fast, as blocks are in order
 
 
 def _strongest(rows: Rows, count: int) -> torch.Tensor:
