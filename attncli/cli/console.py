@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from attncli.cli.streams import silence, write_utf8
+from attncli.engine.costs import NOTE
 from attncli.errors import LONGEST_ERROR, shortened
 from attncli.options import ConsoleOptions
 from attncli.terminal import escaped, unwrapped
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("attncli")
 MOST_NOTES = 8
 _COMMAND = re.compile(r"(?:^|(?<=[\r\n]))([^\S\r\n]*)::|##\[")
-NOTE = (logging.INFO + logging.WARNING) // 2
-"""Level of notes, between INFO, which needs --verbose, and WARNING."""
 
 
 @dataclass(frozen=True)

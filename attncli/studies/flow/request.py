@@ -25,6 +25,10 @@ LONGEST = 600
 SECONDS_PER_EDGE = 7e-8
 """About the time of a maximum flow for each edge of its graph."""
 FLOAT_BYTES, VARIANTS_KEPT = 8, 3
+CAPTURE = 1.3
+"""Forward passes of the capture alone."""
+CAUSAL_PRODUCTS, FULL_PRODUCTS, MAP_WORK = 0.4, 3.0, 3000
+"""Of a rollout, for each layer: products of whole maps, and other operations for each pair of tokens (measured)."""
 
 
 class FlowArguments(TypedDict, total=False):
@@ -136,6 +140,17 @@ def check_cost(
             f"at most {_readable(LONGEST)} are allowed: choose {focus}--max-tokens {fewer}, a later --start-layer, "
             "or --method rollout"
         )
+
+
+def rollout_passes(tokens: int, work: float, causal: bool) -> float:
+    """Return about how many forward passes the rollout of a text takes on a CPU.
+
+    work  operations of a forward pass for each layer
+    The map of a layer and its baselines are multiplied with the shares below. Causal maps are half empty, so that a
+    product takes a sixth of the operations, and their uniform baseline needs none.
+    """
+    products = CAUSAL_PRODUCTS if causal else FULL_PRODUCTS
+    return CAPTURE + (2 * products * tokens**3 + MAP_WORK * tokens**2) / work
 
 
 def _bytes(text: Input, chosen: Selection, request: FlowRequest, rows: ChosenRows) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from attncli.engine.checks import check_share
+from attncli.engine.costs import layer_work, longest, note_cost
 from attncli.engine.report import Report
 from attncli.engine.study import Study
 from attncli.errors import UsageError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from attncli.data import Attention
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
+    from attncli.engine.passes import Pass
     from attncli.engine.request import Request, RunOptions
     from attncli.studies.flow.request import FlowRequest
     from attncli.studies.flow.result import Flow
@@ -81,6 +83,8 @@ class FlowStudy(Study["Sequence[Flow]"]):
         execution.request = replace(execution.request, choice=replace(execution.request.choice, kinds=None))
         if execution.existing is not None:
             request = _of_combined(request, execution.existing.maps)
+        else:
+            _note_cost(execution.prepared, request)
         run, sink = execution.stream(lambda source: FlowSink(source, kinds, request), adapt=_with_one_head)
         flows = sink.flows(execution.track)
         undrawn = any(flow.steps is None for flow in flows)
@@ -109,6 +113,16 @@ class FlowStudy(Study["Sequence[Flow]"]):
     def _in_first_text(flows: Sequence[Flow]) -> int:
         """Return how many flows are of the first text: one for each kind of attention."""
         return sum(flow.text == flows[0].text for flow in flows)
+
+
+def _note_cost(prepared: Pass, request: FlowRequest) -> None:
+    """Say what a rollout of a long text costs; attention flow has a limit of its own (`check_cost`)."""
+    from attncli.studies.flow.request import rollout_passes
+
+    tokens = longest(prepared)
+    if request.method == "rollout":
+        causal = all(kind != "encoder" for kind, _ in prepared.heads)
+        note_cost("flow", prepared, rollout_passes(tokens, layer_work(prepared, tokens), causal))
 
 
 def _of_combined(request: FlowRequest, maps: Sequence[Attention]) -> FlowRequest:
