@@ -81,7 +81,8 @@ def _smaller(by_head: Tensor, keys: int) -> Tensor:
     if out <= dim or keys <= 4 * dim:  # the decomposition costs about as much as the norms of 2 · dim keys
         return by_head
     exact = by_head if by_head.device.type in WITHOUT_FLOAT64 else by_head.double()
-    return torch.linalg.qr(exact.transpose(1, 2), mode="r").R.transpose(1, 2).to(by_head.dtype)
+    factor: Tensor = torch.linalg.qr(exact.transpose(1, 2), mode="r").R
+    return factor.transpose(1, 2).to(by_head.dtype)
 
 
 @dataclass(eq=False)

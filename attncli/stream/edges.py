@@ -171,7 +171,7 @@ def _ranks_of_chosen(rows: Rows, heads: slice, count: int, chunk: int) -> torch.
     """
     raw, factor = rows.raw[:, heads], rows.factor[:, heads, :, None]
     chunks, keys = raw.shape[-1] // chunk, raw.shape[-1]
-    largest = raw[..., : chunks * chunk].unflatten(-1, (chunks, chunk)).amax(-1) * factor
+    largest = raw[..., : chunks * chunk].view(*raw.shape[:3], chunks, chunk).amax(-1) * factor
     number = torch.arange(chunks, device=raw.device)
     ranks = _ranks(largest, _of_heads(_visible_chunks(rows.visibility, chunk), heads), number)
     first = (_LAST_KEY - ranks.topk(count).values % _WEIGHT_UNIT) * chunk
@@ -200,7 +200,7 @@ def _visible_chunks(visibility: Visibility, chunk: int) -> torch.Tensor:
     if key not in visibility.cache:
         visible = visibility.visible_pairs
         full = visible[..., : visible.shape[-1] // chunk * chunk]
-        visibility.cache[key] = full.unflatten(-1, (-1, chunk)).any(-1)
+        visibility.cache[key] = full.view(*full.shape[:3], -1, chunk).any(-1)
     found: torch.Tensor = visibility.cache[key]
     return found
 

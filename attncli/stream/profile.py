@@ -208,7 +208,7 @@ class Regions:
 
     def _sum_counted(self, by_row: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
         """Return the sums of [batch, head, row, region] over the rows that count for each region."""
-        parts = by_row.split([len(self.bins), len(ENDS)], dim=-1)
+        parts = torch.split(by_row, [len(self.bins), len(ENDS)], dim=-1)
         sums = [(part * counted[:, :, number, :, None]).sum(2) for number, part in enumerate(parts)]
         return torch.cat(sums, dim=-1)
 
@@ -272,7 +272,8 @@ class Regions:
 def _first_key(rows: Rows) -> int:
     """Return the position of the first key of a block without gaps between its keys."""
     assert rows.visibility.slices is not None
-    return rows.visibility.slices[1].start
+    first: int = rows.visibility.slices[1].start
+    return first
 
 
 def _sums_between(values: torch.Tensor, start: torch.Tensor, stop: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:

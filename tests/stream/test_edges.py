@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from hostile import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, by_hand, causal, feed, inputs, of_keys, part, random_map
+from made_rows import Map, as_streamed, batches, block, by_hand, causal, feed, inputs, of_keys, part, random_map
 from naive_attention import Array
 
 import attncli
@@ -19,6 +20,7 @@ from attncli.data import KINDS, Attention, Edges, Input, Kind, Rows, Text
 from attncli.data.surfaces import token_texts
 from attncli.errors import UsageError
 from attncli.stream import StrongestEdges
+from attncli.stream import edges as edges_module
 from attncli.stream.edges import LIMIT
 
 Edge = tuple[int, str, int, int, int, int, float]
@@ -70,6 +72,22 @@ def test_edges_are_those_of_sorted_rows_however_the_stream_is_split(
     n = rows.weights.shape[2]
     blocks = [part(rows, first, min(first + cut, n)) for first in range(0, n, cut)][::-1]
     assert listed(found(blocks, maps, *wanted)) == expected(kind, maps, *wanted)
+
+
+@pytest.mark.parametrize("rule", ["all", "causal", "sliding", "blind"])
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_edges_of_many_keys_are_those_of_sorted_rows(rule: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edges_module, "_CHUNKS", (3, 2))
+    maps = [random_map(seed, 2, n, n, rule) for seed, n in ((1, 41), (2, 35))]
+    # equal weights within a row, and weights of 0 on visible keys
+    maps = [replace(one, weights=(one.weights * 20).floor() / 32) for one in maps]
+    whole = block(maps, "decoder", padding=(1, 2), left=True)
+    assert listed(found([part(whole, 20, 42), part(whole, 0, 20)], maps, count)) == expected(
+        "decoder", maps, count, None
+    )
+    alone = as_streamed(block(maps[:1], "decoder"))
+    ours, exact = listed(found([alone], maps[:1], count)), expected("decoder", maps[:1], count, None)
+    assert [edge[:6] for edge in ours] == [edge[:6] for edge in exact]
 
 
 def test_the_first_of_equal_weights_win() -> None:

@@ -58,7 +58,7 @@ class PositionMasses(PositionBaseline):
         zero_offset, step = max(opened.query_lengths) - 1, max(1, BLOCK_CELLS // (len(by_offset) * len(borders)))
         mass = by_offset.new_zeros((len(by_offset), rows_of.shape[1], to_of_run.shape[1]))
         count = mass.new_zeros(mass.shape[:2])
-        for part in torch.arange(len(of_queries), device=by_offset.device).split(step):
+        for part in torch.split(torch.arange(len(of_queries), device=by_offset.device), step):
             ends = borders.clamp(first[:, part], last[:, part]) - part[:, None] + zero_offset
             of_runs = before.gather(-1, ends.flatten(1)).view(ends.shape).diff(dim=-1)
             shares = of_runs / of_runs.sum(-1, keepdim=True).clamp_min(torch.finfo(of_runs.dtype).tiny)
