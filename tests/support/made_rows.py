@@ -101,10 +101,11 @@ def of_keys(rows: Rows, keys: slice | Sequence[int] | torch.Tensor) -> Rows:
 
 def as_streamed(rows: Rows) -> Rows:
     """Return the block of one unpadded text as capture sends it: consecutive positions, weights up to a factor."""
-    axes = (rows.query_positions[0], rows.key_positions[0])
-    slices = tuple(slice(int(axis[0]), int(axis[-1]) + 1) for axis in axes)
+    queries, keys = (
+        slice(int(axis[0, 0]), int(axis[0, -1]) + 1) for axis in (rows.query_positions, rows.key_positions)
+    )
     largest = rows.raw.amax(-1).clamp_min(1e-30)
-    visibility = replace(rows.visibility, slices=slices)
+    visibility = replace(rows.visibility, slices=(queries, keys))
     return replace(rows, raw=rows.raw / largest[..., None], scale=largest, visibility=visibility)
 
 

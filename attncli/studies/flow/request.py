@@ -25,9 +25,9 @@ LONGEST = 600
 SECONDS_PER_EDGE = 7e-8
 """About the time of a maximum flow for each edge of its graph."""
 FLOAT_BYTES, VARIANTS_KEPT = 8, 3
-CAPTURE = 1.3
+CAPTURE = 1.2
 """Forward passes of the capture alone."""
-CAUSAL_PRODUCTS, FULL_PRODUCTS, MAP_WORK = 0.4, 3.0, 3000
+CAUSAL_PRODUCTS, FULL_PRODUCTS, MAP_WORK = 0.4, 3.0, 2300
 """Of a rollout, for each layer: products of whole maps, and other operations for each pair of tokens (measured)."""
 
 
