@@ -17,10 +17,14 @@ LONG = 1000
 _log = logging.getLogger("attncli")
 
 
-def note_cost(name: str, prepared: Pass, passes: float) -> None:
-    """Log about how many forward passes an analysis takes: of a long text on a CPU, where it was measured."""
+def note_cost(name: str, prepared: Pass, passes: float, most: float | None = None) -> None:
+    """Log about how many forward passes an analysis takes: of a long text on a CPU, where it was measured.
+
+    most  the largest number that was measured, if it varies; `passes` is then the smallest
+    """
+    times = f"{passes:.1f}" if most is None else f"{passes:.0f} to {most:.0f}"
     if passes >= LEAST and longest(prepared) > LONG and prepared.loaded.device.type == "cpu":
-        _log.log(NOTE, "%s takes about %.1f times as long as a forward pass on a text of this length", name, passes)
+        _log.log(NOTE, "%s takes about %s times as long as a forward pass on a text of this length", name, times)
 
 
 def longest(prepared: Pass) -> int:

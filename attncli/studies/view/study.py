@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from attncli.engine.costs import note_cost
 from attncli.engine.report import Drawing, Formats, Report
 from attncli.engine.study import Study
 from attncli.errors import UsageError
@@ -20,6 +21,10 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy: what loads it 
     from attncli.engine.request import Request, RunOptions
     from attncli.page import PageAttribution
     from attncli.studies.view.result import Page
+
+
+POOLED_PASSES = 2, 5
+"""About how many forward passes a page of pooled maps takes, of deep models and of those with few layers (measured)."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,7 @@ class ViewStudy(Study["Page"]):
             prepared.check_memory(at_once=True)
             run = execution.run_pass(prepared)
             return run, make_page(run, self._budget, attribution=attribution)
+        note_cost("view", prepared, *POOLED_PASSES)
         zoom = replace(request.zoom, resolution=fit.side)
         page = PageSinks(prepared, fit.edges, zoom)
         run = execution.run_pass(replace(prepared, request=replace(request, zoom=zoom)), page.sinks)
