@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from attncli.data import Kind, Rows, Selection
+from attncli.data import Kind, Rows, RowTotals, Selection
 from attncli.stream.protocol import Sink
 
 
@@ -95,6 +95,6 @@ class NormShares(_Forward):
     def add(self, rows: Rows) -> None:
         """Divide the rows of one block by their sums and pass it on."""
         before = rows.visibility.keys_before
-        sums = rows.raw[..., :before].sum(-1), rows.raw[..., before:].sum(-1)
-        scale = (sums[0] + sums[1]).clamp_min(torch.finfo(torch.float32).tiny).reciprocal()
+        sums = RowTotals(rows.raw[..., :before].sum(-1), rows.raw[..., before:].sum(-1))
+        scale = (sums.before + sums.rest).clamp_min(torch.finfo(torch.float32).tiny).reciprocal()
         self._sink.add(replace(rows, scale=scale, sums=sums))
