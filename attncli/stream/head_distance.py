@@ -3,59 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from attncli.data import Array, Kind, Rows, Selection
 from attncli.data.part_states import PartState
+from attncli.stream.divergence import LEAST, HalfRows
 from attncli.stream.protocol import selected
 from attncli.stream.sums import Moments, absorb_moments
 
 Tensor = torch.Tensor
-MAX_ROWS = 1024
+WHOLE_TEXT, SAMPLED_ROWS = 1024, 256
+"""All rows of texts of up to so many rows are compared, and so many of longer ones."""
 TextsKey = tuple[tuple[int, ...], int]
 """The texts of a batch, and the index of the one text of a piece (0 if it has all)."""
-
-
-def divergence(weights: Tensor, other: Tensor, log_sum: Tensor, other_log_sum: Tensor) -> Tensor:
-    """How far apart are two rows of weights, as distributions over keys?
-
-    Formula   JS = ½ [KL(p‖m) + KL(q‖m)], m = (p + q) / 2, as ½ Σ p ln p + ½ Σ q ln q - Σ m ln m
-    Axes      weights [..., row, key] that sum to 1, and their Σ p ln p [..., row] → [..., row]
-    Unit      nat, from 0 (equal) to ln 2 = 0.693 (no key in common)
-    Source    Lin 1991, "Divergence measures based on the Shannon entropy"; Clark et al. 2019 for heads
-    """
-    middle = (weights + other) / 2
-    return ((log_sum + other_log_sum) / 2 - torch.xlogy(middle, middle).sum(-1)).clamp_min(0)
-
-
-def divergence_from_mean(weights: Tensor, log_sum: Tensor, real: Tensor) -> Tensor:
-    """Return how far rows are from their mean row, as `attncli explain rows_to_mean` defines it: [...], in nat.
-
-    weights  [..., row, key], each row sums to 1
-    log_sum  [..., row] Σ p ln p
-    real     [..., row] 1 for rows that count, else 0; NaN if none counts
-    """
-    count = real.sum(-1)
-    mean = (weights * real[..., None]).sum(-2, keepdim=True) / count[..., None, None]
-    divergences = divergence(weights, mean, log_sum, torch.xlogy(mean, mean).sum(-1))
-    return (divergences * real).sum(-1) / count
 
 
 class HeadDistances:
     """The distances between all heads of a layer: sqrt(JS), JS the mean over the rows of a text, then the text mean.
 
     heads     the heads to compare, by kind and layer; the stream must have all their rows
-    max_rows  of longer texts at most this many evenly spaced rows are compared, so that the cost grows linearly
+    max_rows  most rows of a text of which all are compared; of longer texts at most `sampled` evenly spaced rows are,
+              so that the cost grows linearly. The distances of 512 rows of all-MiniLM-L6-v2 and of demo:decoder
+              have a standard deviation of 0.07 and 0.11 from row to row, which is 0.004 and 0.007 for 256 rows
 
     Rows that sum to less than 1 are rescaled to 1. Rows are kept until those of all other heads came. Heads follow each
-    other block by block, so this is one strip of rows of one layer: at most `max_rows` x keys x heads float64 numbers.
+    other block by block, so this is one strip of rows of one layer: at most 256 x keys x heads float32 numbers.
     """
 
-    def __init__(self, heads: Selection, max_rows: int = MAX_ROWS) -> None:
-        self._heads, self._max_rows = heads, max_rows
+    def __init__(self, heads: Selection, max_rows: int = WHOLE_TEXT, sampled: int = SAMPLED_ROWS) -> None:
+        self._heads, self._most = heads, (max_rows, sampled)
         self._open: dict[tuple[Kind, int], dict[TextsKey, _Pairs]] = {}
         self._moments: dict[tuple[Kind, int], Moments] = {}
 
@@ -66,7 +45,7 @@ class HeadDistances:
             return
         numbers = self._heads[part.kind, part.layer]
         pairs = self._open.setdefault((part.kind, part.layer), {})
-        for piece, key in sampled_pieces(part, numbers, self._max_rows):
+        for piece, key in sampled_pieces(part, numbers, *self._most):
             if key not in pairs:
                 pairs[key] = _Pairs(piece, len(numbers), max(part.query_lengths))
             pairs[key].add(piece)
@@ -75,7 +54,7 @@ class HeadDistances:
         count = len(self._heads.get((kind, layer), ()))
         for pairs in self._open.pop((kind, layer), {}).values():
             moments = self._moments.setdefault((kind, layer), Moments((count, count)))
-            moments.add((pairs.sums / pairs.rows).sqrt().cpu().numpy())
+            moments.add((pairs.sums / pairs.rows).clamp_min(0).sqrt().cpu().numpy())
 
     def state(self) -> PartState:
         """Return the moments over texts."""
@@ -116,91 +95,103 @@ class SampledRows:
     heads      index of each head among the heads to compare
     positions  [row] positions of the rows in their text
     keys       [key] positions of the keys
-    weights    [text, head, row, key] float64, each row sums to 1
-    log_sums   [text, head, row] Σ p ln p
-    real       [text, head, row] 1 for rows that count, else 0
+    weights    [text, head, row, key] weights, divided by any number that is the same in a row
+    sizes      [text, 1, row] float64, the number of visible keys; that of all keys if it differs from head to head
+    real       [text, 1 or head, row] bool: rows that count
     """
 
     heads: list[int]
     positions: Array
     keys: Array
     weights: Tensor
-    log_sums: Tensor
+    sizes: Tensor
     real: Tensor
 
-    @classmethod
-    def of(cls, heads: list[int], positions: Array, keys: Array, weights: Tensor, real: Tensor) -> SampledRows:
-        weights = weights.double()
-        total = weights.sum(-1)
-        real = (real & (total > 0)).expand(total.shape)
-        weights = torch.where(real[..., None], weights / total[..., None], 0.0)
-        return cls(heads, positions, keys, weights, torch.xlogy(weights, weights).sum(-1), real.double())
-
-    def part(self, rows: Array, keys: Array) -> SampledRows:
-        """Return some of its rows over all of `keys`, with weight 0 on the keys that it lacks."""
-        index = torch.from_numpy(rows).to(self.weights.device)
-        weights = self.weights[:, :, index]
-        if len(keys) != len(self.keys):
-            wider = weights.new_zeros((*weights.shape[:3], len(keys)))
-            wider[..., torch.from_numpy(np.searchsorted(keys, self.keys)).to(index.device)] = weights
-            weights = wider
-        log_sums, real = self.log_sums[:, :, index], self.real[:, :, index]
-        return SampledRows(self.heads, self.positions[rows], keys, weights, log_sums, real)
+    def on_keys(self, keys: Array) -> Tensor:
+        """Return the weights on all of `keys`, 0 on the keys that it lacks."""
+        return _widened(self.weights, self.keys, keys, 0.0)
 
 
 class _Pairs:
     """The sums of all pairs of heads of some texts: [text, head, head] Σ JS over common rows, and their number."""
 
     def __init__(self, first: SampledRows, heads: int, length: int) -> None:
-        self.sums = first.weights.new_zeros((len(first.weights), heads, heads))
+        self.sums = first.sizes.new_zeros((len(first.weights), heads, heads))
         self.rows = self.sums.clone()
         self._heads_at = np.zeros(length, np.int64)  # number of heads whose row at this position came
-        self.waiting: list[SampledRows] = []  # pieces with rows that some heads still lack
+        self.waiting: list[tuple[SampledRows, HalfRows]] = []  # pieces with rows that some heads still lack
 
     def add(self, piece: SampledRows) -> None:
         """Compare the heads of a piece with each other and with the heads of waiting pieces."""
-        for head in range(len(piece.heads) - 1):
-            self._compare(piece, piece, head, slice(head + 1, None))
-        for other in self.waiting:
+        halves = HalfRows.of(piece.weights, piece.sizes, piece.real)
+        self._add_sums(piece.heads, piece.heads, *halves.among())
+        for other, other_halves in self.waiting:
             _, rows, other_rows = np.intersect1d(piece.positions, other.positions, return_indices=True)
             if len(rows):
                 keys = np.union1d(piece.keys, other.keys)
-                part, other_part = piece.part(rows, keys), other.part(other_rows, keys)
-                for head in range(len(part.heads)):
-                    self._compare(part, other_part, head, slice(None))
+                parts = _part(piece, halves, rows, keys), _part(other, other_halves, other_rows, keys)
+                sums = parts[0].with_others(parts[1])
+                self._add_sums(piece.heads, other.heads, *sums)
+                self._add_sums(other.heads, piece.heads, *(values.transpose(1, 2) for values in sums))
         self._heads_at[piece.positions] += len(piece.heads)
         missing = self._heads_at < self.sums.shape[1]
-        self.waiting = [waiting for waiting in (*self.waiting, piece) if missing[waiting.positions].any()]
+        waiting = [*self.waiting, (piece, halves)]
+        self.waiting = [(other, of_other) for other, of_other in waiting if missing[other.positions].any()]
 
-    def _compare(self, piece: SampledRows, other: SampledRows, head: int, others: slice) -> None:
-        """Add the divergences of one head of a piece from some heads of another piece."""
-        weights, log_sums, real = (part[:, head, None] for part in (piece.weights, piece.log_sums, piece.real))
-        common = real * other.real[:, others]
-        values = divergence(weights, other.weights[:, others], log_sums, other.log_sums[:, others])
-        first, second = piece.heads[head], other.heads[others]
-        for total, terms in ((self.sums, values * common), (self.rows, common)):
-            row_sum = terms.sum(-1)
-            total[:, first, second] += row_sum
-            total[:, second, first] += row_sum
+    def _add_sums(self, heads: list[int], others: list[int], sums: Tensor, rows: Tensor) -> None:
+        """Add the sums of each pair of one of `heads` and one of `others`, and the numbers of their common rows."""
+        index = torch.tensor(heads, device=sums.device)[:, None], torch.tensor(others, device=sums.device)
+        self.sums[:, index[0], index[1]] += sums
+        self.rows[:, index[0], index[1]] += rows
 
 
-def sampled_pieces(rows: Rows, numbers: tuple[int, ...], max_rows: int) -> Iterator[tuple[SampledRows, TextsKey]]:
-    """Yield the rows of a block that are compared: of all texts at once if they have the same positions."""
+def _part(piece: SampledRows, halves: HalfRows, rows: Array, keys: Array) -> HalfRows:
+    """Return some of the rows of a piece over all of `keys`."""
+    if len(rows) < len(piece.positions):
+        index = torch.from_numpy(rows).to(halves.halves.device)
+        halves = HalfRows(*(values.index_select(2, index) for values in (halves.halves, halves.sizes, halves.defined)))
+    return replace(halves, halves=_widened(halves.halves, piece.keys, keys, LEAST))
+
+
+def _widened(values: Tensor, keys: Array, wanted: Array, missing: float) -> Tensor:
+    """Return values [text, head, row, key] of some keys on all that are wanted; `missing` on the others."""
+    if len(keys) == len(wanted):
+        return values
+    wider = values.new_full((*values.shape[:3], len(wanted)), missing)
+    wider[..., torch.from_numpy(np.searchsorted(wanted, keys)).to(values.device)] = values
+    return wider
+
+
+def sampled_pieces(
+    rows: Rows, numbers: tuple[int, ...], max_rows: int, sampled: int
+) -> Iterator[tuple[SampledRows, TextsKey]]:
+    """Yield the rows of a block that are compared: of all texts at once if they have the same positions.
+
+    These are all rows of a text of up to `max_rows`, and at most `sampled` evenly spaced rows of a longer one.
+    """
     heads = [numbers.index(head) for head in rows.heads]
+    counts = rows.visible_count[:, :1].clamp_min(1)
+    if rows.visible_count.shape[1] > 1:
+        counts = torch.full_like(counts, max(rows.key_lengths))
     slices = rows.visibility.slices
     if slices is not None:
-        step = -(-max(rows.query_lengths) // max_rows)
+        length = max(rows.query_lengths)
+        step = 1 if length <= max_rows else -(-length // sampled)
         positions, keys = (np.arange(part.start, part.stop) for part in slices)
         chosen = slice(-slices[0].start % step, None, step)
         if len(positions[chosen]):
-            weights, real = rows.weights[:, :, chosen], rows.real[..., chosen]
-            yield SampledRows.of(heads, positions[chosen], keys, weights, real), (rows.texts, 0)
+            values = rows.raw[:, :, chosen], counts[..., chosen], rows.real[..., chosen]
+            yield SampledRows(heads, positions[chosen], keys, *values), (rows.texts, 0)
         return
     for entry, length in enumerate(rows.query_lengths):
         positions, keys = (side[entry].cpu().numpy() for side in (rows.query_positions, rows.key_positions))
-        row_indices = np.flatnonzero((positions >= 0) & (positions % -(-length // max_rows) == 0))
+        step = 1 if length <= max_rows else -(-length // sampled)
+        row_indices = np.flatnonzero((positions >= 0) & (positions % step == 0))
         if len(row_indices):
             key_indices = np.flatnonzero(keys >= 0)
-            row, key = (torch.from_numpy(index).to(rows.weights.device) for index in (row_indices, key_indices))
-            weights, real = rows.weights[entry, None][:, :, row][..., key], rows.real[entry, None][..., row]
-            yield SampledRows.of(heads, positions[row_indices], keys[key_indices], weights, real), (rows.texts, entry)
+            row, key = (torch.from_numpy(index).to(rows.raw.device) for index in (row_indices, key_indices))
+            values = rows.raw[entry, None][:, :, row][..., key], counts[entry, None][..., row]
+            piece = SampledRows(
+                heads, positions[row_indices], keys[key_indices], *values, rows.real[entry, None][..., row]
+            )
+            yield piece, (rows.texts, entry)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from attncli.data import Array, Kind, Rows, Selection
-from attncli.stream.head_distance import SampledRows, TextsKey, divergence_from_mean, sampled_pieces
+from attncli.stream.divergence import divergence_from_mean
+from attncli.stream.head_distance import SampledRows, TextsKey, sampled_pieces
 from attncli.stream.protocol import selected
 from attncli.stream.sums import Moments
 
@@ -33,8 +35,9 @@ class RowsToMean:
         if part is None:
             return
         texts = self._open.setdefault((part.kind, part.layer), {})
-        for piece, key in sampled_pieces(part, self._heads[part.kind, part.layer], self._max_rows):
-            texts.setdefault(key, []).append(piece)
+        for piece, key in sampled_pieces(part, self._heads[part.kind, part.layer], self._max_rows, self._max_rows):
+            # the memory of a block is used again for the next one
+            texts.setdefault(key, []).append(replace(piece, weights=piece.weights.clone()))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         for pieces in self._open.pop((kind, layer), {}).values():
@@ -48,9 +51,10 @@ class RowsToMean:
 def _rows_to_mean(pieces: list[SampledRows]) -> Array:
     """Return the mean divergence of all rows of the pieces from their mean row, for each text: [text]."""
     keys = np.unique(np.concatenate([piece.keys for piece in pieces]))
-    wide = [piece.part(np.arange(len(piece.positions)), keys) for piece in pieces]
-    weights = torch.cat([piece.weights.flatten(1, 2) for piece in wide], dim=1)
-    logs = torch.cat([piece.log_sums.flatten(1) for piece in wide], dim=1)
-    real = torch.cat([piece.real.flatten(1) for piece in wide], dim=1)
-    values: Array = divergence_from_mean(weights, logs, real).cpu().numpy()
+    weights = torch.cat([piece.on_keys(keys).flatten(1, 2) for piece in pieces], dim=1).double()
+    real = torch.cat([piece.real.expand(piece.weights.shape[:3]).flatten(1) for piece in pieces], dim=1)
+    total = weights.sum(-1)
+    real = (real & (total > 0)).double()
+    weights = weights * torch.where(real > 0, 1 / total, 0.0)[..., None]
+    values: Array = divergence_from_mean(weights, real).cpu().numpy()
     return values

@@ -14,7 +14,7 @@ from attncli.data.part_states import PartState
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, tokens_in, untracked
 from attncli.errors import UsageError
-from attncli.stream.head_distance import divergence, divergence_from_mean
+from attncli.stream.divergence import HalfRows, divergence_from_mean
 from attncli.stream.rows_to_mean import MOST_ROWS
 from attncli.stream.sums import Moments, absorb_moments
 
@@ -25,7 +25,7 @@ States = Mapping[Kind, Array]
 """By stack: `mean_cosine` and `rank_one_distance` of the input and after each layer: [layer + 1, 2]."""
 FEWEST_ROWS = 16
 MOST_CELLS = 1 << 26
-_CELLS_AT_ONCE = 1 << 22
+_ROWS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,37 +44,6 @@ class TextDistances:
     to_uniform: Array
     layers: dict[int, tuple[float, float]]
     rows: int
-
-
-@dataclass(frozen=True, eq=False)
-class _HeadRows:
-    """Rows of several heads as distributions.
-
-    weights  [head, row, key], each row rescaled to sum to 1, or zero if it has no weight or NaN
-    logs     [head, row] Σ p ln p
-    defined  [head, row] 1 if the row has weight, else 0
-    """
-
-    weights: Tensor
-    logs: Tensor
-    defined: Tensor
-
-    @classmethod
-    def of(cls, weights: Tensor) -> _HeadRows:
-        weights = weights.double().nan_to_num(0.0)
-        total = weights.sum(-1, keepdim=True)
-        weights = torch.where(total > 0, weights / total, 0.0)
-        return cls(weights, torch.xlogy(weights, weights).sum(-1), (total[..., 0] > 0).double())
-
-    def part(self, heads: slice) -> _HeadRows:
-        return _HeadRows(self.weights[heads], self.logs[heads], self.defined[heads])
-
-    def distances_to(self, other: _HeadRows) -> Tensor:
-        """Return [head] the root of the mean divergence over the rows that are defined in both."""
-        common = self.defined * other.defined
-        divergences = divergence(self.weights, other.weights, self.logs, other.logs) * common
-        mean: Tensor = divergences.sum(-1) / common.sum(-1)
-        return mean.sqrt()
 
 
 def sampled_rows(queries: int, keys: int = 1, heads: int = 1) -> Array:
@@ -102,23 +71,42 @@ def text_distances(attention: Attention) -> TextDistances:
     if len({maps.weights.shape[1:] for maps in layers}) > 1:
         raise UsageError("layers that read texts of different lengths cannot be compared: choose some with --layer")
     heads = tuple((int(maps.layer), head) for maps in layers for head in maps.heads)
-    rows = _HeadRows.of(torch.from_numpy(np.concatenate([maps.weights for maps in layers])))
-    uniform = _HeadRows.of(_uniform_weights(layers))
-    count, shared = len(heads), len(uniform.weights) == 1
-    distances, to_uniform = np.zeros((count, count)), np.zeros(count)
-    step = max(1, _CELLS_AT_ONCE // max(1, rows.weights[0].numel()))
-    for head in range(count):
-        head_rows = rows.part(slice(head, head + 1))
-        to_uniform[head] = head_rows.distances_to(uniform if shared else uniform.part(slice(head, head + 1))).numpy()[0]
-        for first in range(head + 1, count, step):
-            others = slice(first, min(first + step, count))
-            distances[head, others] = distances[others, head] = head_rows.distances_to(rows.part(others)).numpy()
+    uniform = _uniform_weights(layers)
+    sums, rows, uniform_sums, uniform_rows = _pair_sums(layers, uniform)
+    distances, to_uniform = (
+        values.clamp_min(0).sqrt().numpy() for values in (sums / rows, uniform_sums / uniform_rows)
+    )
+    np.fill_diagonal(distances, 0)
+    shared = smoothness(uniform) if len(uniform) == 1 else None
     layer_smoothness: dict[int, tuple[float, float]] = {}
-    for layer in dict.fromkeys(layer for layer, _ in heads):
-        layer_heads = [number for number, (head_layer, _) in enumerate(heads) if head_layer == layer]
-        layer_uniform = uniform.weights if shared else uniform.weights[layer_heads]
-        layer_smoothness[layer] = smoothness(rows.weights[layer_heads]), smoothness(layer_uniform)
-    return TextDistances(heads, distances, to_uniform, layer_smoothness, rows.weights.shape[1])
+    for maps in layers:
+        first = heads.index((int(maps.layer), maps.heads[0]))
+        of_uniform = smoothness(uniform[first : first + len(maps.heads)]) if shared is None else shared
+        layer_smoothness[int(maps.layer)] = smoothness(torch.tensor(maps.weights)), of_uniform
+    return TextDistances(heads, distances, to_uniform, layer_smoothness, uniform.shape[1])
+
+
+def _pair_sums(layers: Sequence[LayerMaps], uniform: Tensor) -> tuple[Tensor, ...]:
+    """Return the sums of JS of all pairs of heads, their numbers of rows, and both for each head and uniform weights.
+
+    Few rows at a time are compared, on the keys that these see.
+    """
+    count, (_, queries, keys) = sum(len(maps.heads) for maps in layers), uniform.shape
+    seen = uniform > 0
+    sizes = (seen.sum(-1) if len(seen) == 1 else torch.full((1, queries), keys)).clamp_min(1).double()[None]
+    totals = [torch.zeros(shape, dtype=torch.float64) for shape in ((count, count),) * 2 + ((count,),) * 2]
+    for first in range(0, queries, _ROWS_AT_ONCE):
+        part = slice(first, first + _ROWS_AT_ONCE)
+        columns = np.flatnonzero(seen[:, part].any(1).any(0).numpy())
+        span = slice(columns[0], columns[-1] + 1) if len(columns) else slice(0, 1)
+        weights = torch.from_numpy(np.concatenate([maps.weights[:, part, span] for maps in layers])).nan_to_num_(0.0)
+        rows, of_uniform = (
+            HalfRows.of(values[None], sizes[..., part], torch.ones(values[None].shape[:3], dtype=torch.bool))
+            for values in (weights, uniform[:, part, span].float())
+        )
+        for total, values in zip(totals, (*rows.among(), *rows.with_same(of_uniform)), strict=True):
+            total += values[0]
+    return tuple(totals)
 
 
 def smoothness(weights: Tensor) -> float:
@@ -126,8 +114,10 @@ def smoothness(weights: Tensor) -> float:
 
     It is from 0 (all rows equal) to ln 2 = 0.693 nat; `attncli explain rows_to_mean` shows formula and caveat.
     """
-    rows = _HeadRows.of(weights)
-    return float(divergence_from_mean(rows.weights.flatten(0, 1), rows.logs.flatten(), rows.defined.flatten()))
+    weights = weights.nan_to_num(0.0) if weights.is_floating_point() else weights.float()
+    total = weights.sum(-1, dtype=torch.float64)
+    rows = weights * torch.where(total > 0, 1 / total, 0.0).to(weights.dtype)[..., None]
+    return float(divergence_from_mean(rows.flatten(0, 1), (total > 0).to(rows.dtype).flatten()))
 
 
 def _uniform_weights(layers: Sequence[LayerMaps]) -> Tensor:
