@@ -14,9 +14,19 @@ def with_weights(rows: Rows, weights: torch.Tensor) -> Rows:
 
 
 def uniform_rows(rows: Rows) -> Rows:
-    """Return the block with weight 1 / |S_i| on each visible key; with one head if all heads see the same keys."""
-    weights = rows.visible_pairs.double() / rows.visible_count.clamp_min(1)[..., None]
-    return replace(with_weights(rows, weights), heads=rows.heads[: weights.shape[1]])
+    """Return the block with weight 1 / |S_i| on each visible key; with one head if all heads see the same keys.
+
+    Layers that share a visibility share what was computed from the uniform rows of an earlier layer.
+    """
+    memory = rows.visibility.cache
+    if uniform_rows not in memory:
+        scale = rows.visible_count.clamp_min(1).reciprocal().float()
+        memory[uniform_rows] = rows.visible_pairs.float(), scale, {}
+    visible, scale, earlier = memory[uniform_rows]
+    uniform = replace(with_weights(rows, visible), scale=scale, heads=rows.heads[: visible.shape[1]])
+    uniform.cache.update(earlier)
+    memory[uniform_rows] = visible, scale, uniform.cache
+    return uniform
 
 
 class _Forward:
@@ -49,7 +59,7 @@ class UniformBaseline(_Forward):
         if rows.visible_pairs.shape[1] > 1:
             self._sink.add(uniform_rows(rows))
         elif heads[0] in rows.heads:
-            self._sink.add(replace(uniform_rows(rows), heads=heads[:1]))
+            self._sink.add(uniform_rows(replace(rows, heads=heads[:1])))
 
 
 class NormRows(_Forward):

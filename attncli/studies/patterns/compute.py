@@ -8,7 +8,7 @@ import numpy as np
 
 from attncli.data import KINDS, Input, Kind, Scores, Selection
 from attncli.data.part_states import PartState, repeated_state
-from attncli.stream import SinkGroup
+from attncli.stream import Sink, SinkGroup
 from attncli.stream.head_distance import differentiation
 from attncli.stream.merging import MergedRows, merge_inputs
 from attncli.stream.other_texts import OtherTextsBaseline
@@ -71,13 +71,15 @@ class PatternsSink(SinkGroup):
         self._classes, self._position = ClassesSink(inputs, heads, distances=True), NumbersSink(inputs, heads)
         self._by_position = PositionTotals(inputs) if corpus else OtherTextsBaseline(self._position)
         self._rigidity = None if corpus else RigiditySink()  # keeps sums of each text, too many for a corpus
+        others: list[Sink] = [self._by_position, *([] if self._rigidity is None else [self._rigidity])]
+        if len(inputs) == 1 and not corpus:
+            others = []  # no other text explains the only one
         self._words: ClassesSink | None = None
         merged = []
         if _some_special(inputs):
             self._words = ClassesSink(merge_inputs(inputs, words=not words, drop=True), heads)
             merged = [MergedRows(self._words, inputs, words=not words, drop=True)]
-        rigidity = [] if self._rigidity is None else [self._rigidity]
-        super().__init__(self._classes, self._by_position, *rigidity, *merged)
+        super().__init__(self._classes, *others, *merged)
 
     def state(self) -> PartState:
         """Return the sums over texts of a corpus."""
@@ -145,10 +147,10 @@ class PatternsSink(SinkGroup):
             return None, None
         rigidity = self._rigidity.result()
         rows = {key: row for row, key in enumerate(rigidity.heads)}
-        order = [rows[key] for key in head_keys(like)]
+        order = [rows.get(key, -1) for key in head_keys(like)]
         columns = (("rigidity", rigidity.mean()), ("rigidity_std", rigidity.std()))
         mean, std = (
-            Scores(name, values[order], like.dims, like.coords, "1", (0.0, 1.0), RIGIDITY_SOURCE)
+            Scores(name, np.append(values, np.nan)[order], like.dims, like.coords, "1", (0.0, 1.0), RIGIDITY_SOURCE)
             for name, values in columns
         )
         return mean, std
