@@ -136,6 +136,7 @@ def run(
 ) -> None:
     """Run a batch through the model and send every block of rows of the selected heads to every sink.
 
+    sinks   one that has `takes_states` also gets the hidden states of each text, by `add_states`
     heads   (kind, layer) → head numbers; None for all heads
     shadow  the copy of the modules that runs, for several calls by one thread; None for a new one
     compiled  whether compiled code computes the blocks of a plan that `compiles`; it raises errors of the compiler
@@ -144,6 +145,9 @@ def run(
     weights are not attention weights.
     """
     options = {"output_attentions": True} if any(site.function == "output" for site in plan.sites) else {}
+    of_states = [sink for sink in sinks if getattr(sink, "takes_states", False)]
+    if of_states:
+        options["output_hidden_states"] = True
     _, caller = loaded.callers[plan.caller]
     for part in unpadded(with_scales(batch, plan.scales)):
         edits = bind(plan, part.inputs, loaded.edits, loaded.name)
@@ -170,6 +174,9 @@ def run(
             raise ModelError(f"{_model_label(loaded)} fails on this input: {failure}") from error
         handler.emit_outputs(outputs)
         handler.check_complete()
+        for _, states in _states_of(outputs, loaded, plan, part) if of_states else ():
+            for sink in of_states:
+                sink.add_states(states)  # type: ignore[attr-defined]
 
 
 def in_eval_mode(loaded: Loaded) -> Loaded:
@@ -201,9 +208,6 @@ def hidden_states(loaded: Loaded, plan: CapturePlan, batch: Batch) -> Iterator[t
     Each is [token, width]. Many models normalise the last one once more. A stack is absent if the model does not
     return its states, or pools its tokens between layers (Funnel).
     """
-    names: dict[Stack, str] = {"encoder": "encoder_hidden_states", "decoder": "decoder_hidden_states"}
-    if not loaded.is_encoder_decoder:
-        names = {"decoder" if "decoder" in plan.kinds else "encoder": "hidden_states"}
     _, caller = in_eval_mode(loaded).callers[plan.caller]
     for part in unpadded(batch):
         if loaded.edits:
@@ -211,14 +215,22 @@ def hidden_states(loaded: Loaded, plan: CapturePlan, batch: Batch) -> Iterator[t
         else:
             with torch.inference_mode():
                 outputs = call_model(caller, part, output_hidden_states=True)
-        returned = {stack: getattr(outputs, name, None) for stack, name in names.items()}
-        for row, text in enumerate(part.inputs):
-            states: States = {}
-            for stack, layers in returned.items():
-                length = len(text.sides(stack)[0])
-                if layers is not None and all(layer.shape[1] == length for layer in layers):
-                    states[stack] = tuple(layer[row] for layer in layers)
-            yield text, states
+        yield from _states_of(outputs, loaded, plan, part)
+
+
+def _states_of(outputs: object, loaded: Loaded, plan: CapturePlan, batch: Batch) -> Iterator[tuple[Input, States]]:
+    """Return for each text of a batch the hidden states that the outputs of the model hold."""
+    names: dict[Stack, str] = {"encoder": "encoder_hidden_states", "decoder": "decoder_hidden_states"}
+    if not loaded.is_encoder_decoder:
+        names = {"decoder" if "decoder" in plan.kinds else "encoder": "hidden_states"}
+    returned = {stack: getattr(outputs, name, None) for stack, name in names.items()}
+    for row, text in enumerate(batch.inputs):
+        states: States = {}
+        for stack, layers in returned.items():
+            length = len(text.sides(stack)[0])
+            if layers is not None and all(layer.shape[1] == length for layer in layers):
+                states[stack] = tuple(layer[row] for layer in layers)
+        yield text, states
 
 
 def _model_label(loaded: Loaded) -> str:

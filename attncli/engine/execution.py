@@ -173,10 +173,12 @@ class Execution:
         self,
         make_sink: Callable[[Source], SinkT],
         adapt: Callable[[Sequence[Attention]], Sequence[Attention]] = unchanged,
+        more: Sequence[Sink] = (),
     ) -> tuple[Collected, SinkT]:
         """Feed all attention to a sink once; return the run and the sink.
 
         adapt  changes kept maps before they are fed
+        more   further sinks of a forward pass, if there is one
         """
         if self.existing is not None:
             # imported here: the help of the command line needs no torch
@@ -191,7 +193,7 @@ class Execution:
         sink = make_sink(Source.of_pass(self.prepared))
         if self.save_maps:
             self.prepared.check_memory(at_once=True)
-        return self.run_pass(self.prepared, [self.prepared.combined(sink)]), sink
+        return self.run_pass(self.prepared, [self.prepared.combined(sink), *more]), sink
 
     def run_pass(self, prepared: Pass, sinks: Sequence[Sink] = ()) -> Collected:
         """Run a prepared pass over the texts and return its completed run; the sinks see the same attention."""
@@ -228,15 +230,20 @@ class Execution:
         """Yield the maps that a request asks for as one run per batch, so that few are in memory."""
         yield from map(self.finish, self._prepare(request, track, in_order=True).runs(self.texts, track))
 
-    def shuffled(self, seeds: int, make_sink: Callable[[Source], SinkT]) -> SinkT | None:
-        """Return a sink that has seen the texts with shuffled tokens for seeds 0, 1, …; None without seeds or model."""
+    def shuffled(
+        self, seeds: int, make_sink: Callable[[Source], SinkT], more: Sequence[Sink] = ()
+    ) -> SinkT | None:
+        """Return a sink that has seen the texts with shuffled tokens for seeds 0, 1, …; None without seeds or model.
+
+        more  further sinks of these passes
+        """
         if not seeds or not self.has_model:
             return None
         from attncli.engine.shuffled import shuffled_passes
 
         sink = make_sink(Source.of_pass(self.prepared))
         for shuffled_pass in shuffled_passes(self.prepared, seeds):
-            shuffled_pass.gather(self.track, more=[shuffled_pass.combined(sink)])
+            shuffled_pass.gather(self.track, more=[shuffled_pass.combined(sink), *more])
         return sink
 
     def maps_of(self, text: int, heads: Selection, zoom: Zoom) -> list[Attention]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from attncli.capturing.capture import hidden_states
-from attncli.data import Array, Attention, Kind, LayerMaps
+from attncli.data import Array, Attention, Kind, LayerMaps, Rows
 from attncli.data.part_states import PartState
 from attncli.engine.passes import Pass
 from attncli.engine.progress import Track, tokens_in, untracked
@@ -21,7 +21,7 @@ from attncli.stream.sums import Moments, absorb_moments
 Tensor = torch.Tensor
 LayerHead = tuple[int, int]
 """The numbers of a layer and of a head in it."""
-States = Mapping[Kind, Array]
+States = Mapping[str, Array]
 """By stack: `mean_cosine` and `rank_one_distance` of the input and after each layer: [layer + 1, 2]."""
 FEWEST_ROWS = 16
 MOST_CELLS = 1 << 26
@@ -133,36 +133,53 @@ def _uniform_weights(layers: Sequence[LayerMaps]) -> Tensor:
     return torch.from_numpy(np.concatenate(head_cells))
 
 
+class StatesSink:
+    """A sink for how similar the hidden states of the tokens of each text are; capture hands them over by text."""
+
+    takes_states = True
+
+    def __init__(self) -> None:
+        self._moments: dict[str, Moments] = {}
+
+    def add(self, rows: Rows) -> None:
+        """Ignore a block: states come once for each text."""
+
+    def end_layer(self, kind: Kind, layer: int) -> None:
+        """Ignore the end of a layer."""
+
+    def add_states(self, states: Mapping[str, Sequence[Tensor]]) -> None:
+        """Add one text: the input of the first layer and each layer's output by stack, [token, width] each."""
+        for stack, layers in states.items():
+            numbers = np.array([[mean_cosine(state), rank_one_distance(state)] for state in layers])
+            self._moments.setdefault(stack, Moments(numbers.shape)).add(numbers[None])
+
+    def means(self) -> States:
+        """Return the means over texts."""
+        return means_of(self._moments)
+
+    def state(self) -> PartState:
+        """Return the moments over texts by stack."""
+        return {stack: of_stack.state() for stack, of_stack in self._moments.items()}
+
+
 def state_numbers(passes: Sequence[Pass], track: Track = untracked) -> States:
     """Run the texts of these passes once more, and return how similar their hidden states are, mean over texts."""
-    return means_of(state_moments(passes, track))
-
-
-def means_of(moments: Mapping[Kind, Moments]) -> States:
-    """Return the means over texts."""
-    return {stack: of_stack.mean for stack, of_stack in moments.items()}
-
-
-def state_moments(passes: Sequence[Pass], track: Track = untracked) -> dict[Kind, Moments]:
-    """Run the texts of these passes once more; return moments over texts of how similar their hidden states are."""
-    moments: dict[Kind, Moments] = {}
+    sink = StatesSink()
     batches = [(prepared, batch) for prepared in passes for batch in prepared.batches]
     with track("hidden states", sum(tokens_in(batch) for _, batch in batches), "tokens") as advance:
         for prepared, batch in batches:
             for _, states in hidden_states(prepared.loaded, prepared.plan, batch):
-                for stack, layers in states.items():
-                    numbers = np.array([[mean_cosine(state), rank_one_distance(state)] for state in layers])
-                    moments.setdefault(stack, Moments(numbers.shape)).add(numbers[None])
+                sink.add_states(states)
             advance(tokens_in(batch))
-    return moments
+    return sink.means()
 
 
-def moments_state(moments: Mapping[Kind, Moments]) -> PartState:
-    """Return moments by stack as a state."""
-    return {stack: of_stack.state() for stack, of_stack in moments.items()}
+def means_of(moments: Mapping[str, Moments]) -> States:
+    """Return the means over texts."""
+    return {stack: of_stack.mean for stack, of_stack in moments.items()}
 
 
-def absorb_states(moments: dict[Kind, Moments], state: PartState) -> None:
+def absorb_states(moments: dict[str, Moments], state: PartState) -> None:
     """Add the texts of a state to moments by stack."""
     for stack, values in state.items():
         absorb_moments(moments, stack, values)

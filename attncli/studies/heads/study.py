@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from attncli.engine.checks import check_seeds
 from attncli.engine.report import Report
-from attncli.engine.study import StreamStudy
+from attncli.engine.study import Study
 from attncli.errors import UsageError
 from attncli.options import SelectionOptions, changed
 from attncli.studies.heads.options import HeadsOptions
@@ -20,12 +20,13 @@ if TYPE_CHECKING:  # the help of the command line needs no torch
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution, Source
     from attncli.engine.request import Request
-    from attncli.studies.heads.compute import HeadsSink
+    from attncli.studies.heads.compute import DistancesSink, HeadsSink
     from attncli.studies.heads.result import HeadsResult
+    from attncli.studies.heads.similarity import StatesSink
 
 
 @dataclass(frozen=True)
-class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
+class HeadsStudy(Study["HeadsResult"]):
     """Distances between all heads, clusters, redundant pairs, and how similar the tokens of each layer are."""
 
     options: HeadsOptions = field(default_factory=HeadsOptions)
@@ -73,39 +74,41 @@ class HeadsStudy(StreamStudy["HeadsSink", "HeadsResult"]):
         return HeadsSink(source.inputs, source.heads)
 
     def run(self, execution: Execution) -> tuple[Collected, HeadsResult]:
-        """Return the run, with the seed of its shuffled passes, and the result."""
-        run, result = super().run(execution)
-        seed = 0 if self.options.shuffles else run.info.seed
-        return replace(run, info=replace(run.info, seed=seed)), result
+        """Return the run, with the seed of its shuffled passes, and the result.
 
-    def result(self, sink: HeadsSink, execution: Execution) -> HeadsResult:
-        """Return distances and clusters; with a model also hidden states and the baseline of shuffled tokens."""
+        With a model it has hidden states and the baseline of shuffled tokens.
+        """
+        from attncli.studies.heads.similarity import StatesSink, state_numbers
+
+        of_states, seeds = StatesSink(), self.options.shuffles
+        run, sink = execution.stream(self.sink, more=[of_states])
+        seed = 0 if seeds else run.info.seed
+        run = replace(run, info=replace(run.info, seed=seed))
         if not execution.has_model:
-            return sink.result(self.options)
-        from attncli.engine.shuffled import shuffled_passes
-        from attncli.studies.heads.compute import DistancesSink
-        from attncli.studies.heads.similarity import state_numbers
-
-        prepared, seeds = execution.prepared, self.options.shuffles
-        states = state_numbers([prepared], execution.track)
-        shuffled = execution.shuffled(seeds, lambda source: DistancesSink(source.inputs, source.heads))
+            return run, sink.result(self.options)
+        states = of_states.means() or state_numbers([execution.prepared], execution.track)  # kept maps have none
+        shuffled, shuffled_states = self._shuffled(execution)
         if shuffled is None:
-            return sink.result(self.options, states)
-        shuffled_states = state_numbers(list(shuffled_passes(prepared, seeds)), execution.track)
-        return sink.result(self.options, states, shuffled, shuffled_states)
+            return run, sink.result(self.options, states)
+        return run, sink.result(self.options, states, shuffled, shuffled_states.means())
+
+    def _shuffled(self, execution: Execution) -> tuple[DistancesSink | None, StatesSink]:
+        """Return distances and hidden states of shuffled tokens; None without such passes."""
+        from attncli.studies.heads.compute import DistancesSink
+        from attncli.studies.heads.similarity import StatesSink
+
+        states, seeds = StatesSink(), self.options.shuffles
+        return execution.shuffled(seeds, lambda source: DistancesSink(source.inputs, source.heads), [states]), states
 
     def shard(self, execution: Execution) -> tuple[Collected, PartState]:
-        from attncli.engine.shuffled import shuffled_passes
-        from attncli.studies.heads.compute import DistancesSink
-        from attncli.studies.heads.similarity import moments_state, state_moments
+        from attncli.studies.heads.similarity import StatesSink
 
-        run, sink = execution.stream(self.sink)
-        prepared, seeds = execution.prepared, self.options.shuffles
-        state = {"observed": sink.state(), "states": moments_state(state_moments([prepared]))}
-        shuffled = execution.shuffled(seeds, lambda source: DistancesSink(source.inputs, source.heads))
+        of_states = StatesSink()
+        run, sink = execution.stream(self.sink, more=[of_states])
+        state = {"observed": sink.state(), "states": of_states.state()}
+        shuffled, shuffled_states = self._shuffled(execution)
         if shuffled is not None:
-            passes = list(shuffled_passes(prepared, seeds))
-            state |= {"shuffled": shuffled.state(), "shuffled states": moments_state(state_moments(passes))}
+            state |= {"shuffled": shuffled.state(), "shuffled states": shuffled_states.state()}
         return run, state
 
     def merge(self, states: Iterable[PartState], run: Collected, execution: Execution) -> tuple[Collected, HeadsResult]:
