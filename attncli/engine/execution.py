@@ -230,9 +230,7 @@ class Execution:
         """Yield the maps that a request asks for as one run per batch, so that few are in memory."""
         yield from map(self.finish, self._prepare(request, track, in_order=True).runs(self.texts, track))
 
-    def shuffled(
-        self, seeds: int, make_sink: Callable[[Source], SinkT], more: Sequence[Sink] = ()
-    ) -> SinkT | None:
+    def shuffled(self, seeds: int, make_sink: Callable[[Source], SinkT], more: Sequence[Sink] = ()) -> SinkT | None:
         """Return a sink that has seen the texts with shuffled tokens for seeds 0, 1, …; None without seeds or model.
 
         more  further sinks of these passes

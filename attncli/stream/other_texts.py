@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 
 from attncli.data import Kind, Rows, kind_order
-from attncli.stream.position_baseline import BLOCK_CELLS, position_rows, sums_by_offset, visible_ranges
+from attncli.stream.diagonals import OffsetSums, visible_ranges
+from attncli.stream.position_baseline import BLOCK_CELLS, position_rows
 from attncli.stream.protocol import Sink, on_host
 from attncli.stream.sums import LayerParts, OpenLayers, Sums
 
@@ -44,13 +45,13 @@ class OtherTextsBaseline:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._open = OpenLayers()
+        self._open, self._by_offset = OpenLayers(), OffsetSums()
         self._layers: dict[tuple[Kind, int], list[_TextSums]] = {}
         self._with_gaps: set[tuple[Kind, int]] = set()
 
     def add(self, rows: Rows) -> None:
         rows = on_host(rows)
-        self._open.add(rows, sums_by_offset(rows) | visible_ranges(rows))
+        self._open.add(rows, self._by_offset.of_weights(rows) | visible_ranges(rows))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Keep the sums of each text of the batch."""
@@ -115,7 +116,7 @@ def rows_of_text(
     of_heads = {name: ranges[name].expand(len(heads), -1)[None] for name in ("start", "stop")}
     step = max(1, BLOCK_CELLS // (len(heads) * keys))
     for first in range(0, queries, step):
-        block = slice(first, min(first + step, queries))
+        block = range(first, min(first + step, queries))
         weights, visibility = position_rows(alone, [0], block, by_offset[None], of_heads)
         visible = visibility.visible.to(weights.dtype)
         uniform = visible / visible.sum(-1, keepdim=True).clamp_min(1)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Kind, Rows, Visibility
+from attncli.stream.diagonals import OffsetSums, visible_ranges
 from attncli.stream.protocol import Sink, on_host
 from attncli.stream.sums import LayerParts, OpenLayers, Sums
 
@@ -20,6 +21,7 @@ class PositionBaseline:
     text for which i+o is visible.
 
     held_out  rows by text and kind that p is not learned from; only rows from the first to the last of these are fed
+    rows      evenly spread rows that are fed, by text and kind; all by default
     fill      whether p of an offset that only held-out rows have is their mean; else it is 0
 
     Only a few numbers per head and token are kept: of the visible keys of a row, the first and
@@ -32,28 +34,30 @@ class PositionBaseline:
         held_out: Mapping[tuple[int, Kind], Array] | None = None,
         *,
         fill: bool = False,
+        rows: Mapping[tuple[int, Kind], range] | None = None,
     ) -> None:
         self._sink, self._held_out, self._fill = sink, held_out, fill
-        self._open = OpenLayers()
+        self._rows = {} if rows is None else rows
+        self._open, self._by_offset = OpenLayers(), OffsetSums()
 
     def add(self, rows: Rows) -> None:
         rows = on_host(rows)
         learned = self._learned(rows)
-        sums = sums_by_offset(rows, learned) | visible_ranges(rows)
-        if self._fill:
-            sums |= {f"held_out_{name}": sum_ for name, sum_ in sums_by_offset(rows, rows.real & ~learned).items()}
+        sums = self._by_offset.of_weights(rows, learned) | visible_ranges(rows)
+        if self._fill and learned is not None:
+            held_out = self._by_offset.of_weights(rows, rows.real & ~learned)
+            sums |= {f"held_out_{name}": sum_ for name, sum_ in held_out.items()}
         self._open.add(rows, sums)
 
-    def _learned(self, rows: Rows) -> Tensor:
-        """Return which rows the mean weights are learned from: [batch, 1 or head, row] bool."""
-        learned = rows.real
+    def _learned(self, rows: Rows) -> Tensor | None:
+        """Return which rows the mean weights are learned from, [batch, 1 or head, row] bool; None for all."""
         if self._held_out is None:
-            return learned
+            return None
         held_out = torch.zeros_like(rows.query_positions, dtype=torch.bool)
         for entry, text in enumerate(rows.texts):
             positions = torch.from_numpy(self._fed(text, rows.kind)).to(held_out.device)
             held_out[entry] = torch.isin(rows.query_positions[entry], positions)
-        return learned & ~held_out[:, None]
+        return rows.real & ~held_out[:, None]
 
     def _fed(self, text: int, kind: Kind) -> Array:
         """Return the rows of a text that are held out."""
@@ -61,6 +65,8 @@ class PositionBaseline:
 
     def _range(self, text: int, kind: Kind, queries: int) -> range:
         """Return the rows of a text that are fed."""
+        if (text, kind) in self._rows:
+            return self._rows[text, kind]
         if self._held_out is None:
             return range(queries)
         rows = self._fed(text, kind)
@@ -87,18 +93,18 @@ class PositionBaseline:
         self._sink.end_layer(kind, layer)
 
 
-def _blocks(opened: LayerParts, heads: int, fed: Sequence[range]) -> Iterator[tuple[list[int], slice]]:
+def _blocks(opened: LayerParts, heads: int, fed: Sequence[range]) -> Iterator[tuple[list[int], range]]:
     """Yield the texts of a batch that have the same lengths and rows, and a few of their rows at a time."""
     alike = list(zip(opened.query_lengths, opened.key_lengths, fed, strict=True))
     for queries, keys, rows in dict.fromkeys(alike):
         entries = [entry for entry, of_entry in enumerate(alike) if of_entry == (queries, keys, rows)]
         step = max(1, BLOCK_CELLS // (len(entries) * heads * keys))
-        for first in rows[::step]:
-            yield entries, slice(first, min(first + step, rows.stop))
+        for first in range(0, len(rows), step):
+            yield entries, rows[first : first + step]
 
 
 def position_rows(
-    opened: LayerParts, entries: list[int], rows: slice, by_offset: Tensor, ranges: Sums
+    opened: LayerParts, entries: list[int], rows: range, by_offset: Tensor, ranges: Sums
 ) -> tuple[Tensor, Visibility]:
     """Return weights that depend on the offset alone, and which keys are visible, for some rows of some texts.
 
@@ -107,14 +113,16 @@ def position_rows(
     ranges     start and stop of the visible keys of each row, [text, head, row]
     """
     count, keys_count, heads = len(entries), opened.key_lengths[entries[0]], by_offset.shape[1]
-    queries = torch.arange(rows.start, rows.stop, device=by_offset.device).expand(count, -1)
+    queries = torch.arange(rows.start, rows.stop, rows.step, device=by_offset.device).expand(count, -1)
     keys = torch.arange(keys_count, device=by_offset.device).expand(count, -1)
-    start, stop = (ranges[name][entries, :heads, rows, None] for name in ("start", "stop"))
+    start, stop = (
+        ranges[name][entries, :heads, rows.start : rows.stop : rows.step, None] for name in ("start", "stop")
+    )
     visible = (keys[:, None, None] >= start) & (keys[:, None, None] < stop)
     # the row of query i begins at offset -i
     zero_offset = max(opened.query_lengths) - 1
     windows = by_offset[entries].unfold(-1, keys_count, 1)
-    weights = windows[:, :, zero_offset - rows.stop + 1 : zero_offset - rows.start + 1].flip(2) * visible
+    weights = windows[:, :, zero_offset - queries[0]] * visible
     total = weights.sum(-1, keepdim=True)
     visibility = Visibility(
         visible=visible,
@@ -124,55 +132,6 @@ def position_rows(
         query_lengths=(opened.query_lengths[entries[0]],) * count,
         key_lengths=(keys_count,) * count,
         special_counts=(0,) * count,
-        slices=(rows, slice(0, keys_count)),
+        slices=(slice(rows.start, rows.stop), slice(0, keys_count)) if rows.step == 1 else None,
     )
     return weights / total.clamp_min(torch.finfo(weights.dtype).tiny), visibility
-
-
-def sums_by_offset(rows: Rows, learned: Tensor | None = None) -> Sums:
-    """Return mass and visible_rows, [batch, head, offset].
-
-    mass is Σ_i A_i,i+o over the rows for which key i+o is visible, visible_rows the number of these rows.
-
-    learned  which rows count, [batch, 1 or head, row] bool; all real rows by default
-    """
-    visible = (rows.real if learned is None else learned)[..., None] & rows.visible_pairs
-    visible_rows = diagonal_sums(visible, rows).expand(-1, rows.weights.shape[1], -1)
-    return {"mass": diagonal_sums(rows.weights.where(visible, 0.0), rows), "visible_rows": visible_rows}
-
-
-def diagonal_sums(values: Tensor, rows: Rows) -> Tensor:
-    """Return the sums of [batch, head, row, key] along the diagonals: [batch, head, offset] float64."""
-    zero_offset = max(rows.query_lengths) - 1
-    width = zero_offset + max(rows.key_lengths)
-    count, keys = values.shape[2:]
-    sums = values.new_zeros((*values.shape[:2], width + 1), dtype=torch.float64)
-    slices = rows.visibility.slices
-    if slices is None:
-        offsets = rows.key_positions[:, None] - rows.query_positions[..., None] + zero_offset
-        real = (rows.key_positions >= 0)[:, None] & (rows.query_positions >= 0)[..., None]
-        index = torch.where(real, offsets, width).flatten(1)[:, None].expand(-1, values.shape[1], -1)
-        return sums.scatter_add_(-1, index, values.flatten(2).double())[..., :width]
-    # pad each row, join all rows and cut them one element longer: each row moves one key further, so that diagonals
-    # become columns
-    padded = torch.nn.functional.pad(values.float().flip(2), (0, count))
-    sheared = padded.flatten(2)[..., : count * (keys + count - 1)].view(*values.shape[:2], count, -1)
-    first = slices[1].start - slices[0].start - (count - 1) + zero_offset
-    sums[..., first : first + keys + count - 1] = sheared.sum(2, dtype=torch.float64)
-    return sums[..., :width]
-
-
-def visible_ranges(rows: Rows) -> Sums:
-    """Return start and stop of the visible keys, [batch, head, row], and gaps, rows with gaps, [batch, head]."""
-    heads, padding = rows.weights.shape[1], max(rows.query_lengths)
-    keys = rows.key_positions[:, None, None]
-    start = torch.where(rows.visible_pairs, keys, max(rows.key_lengths)).amin(-1)
-    stop = torch.where(rows.visible_pairs, keys, -1).amax(-1) + 1
-    gaps = rows.real & (stop - start != rows.visible_count)
-    index = torch.where(rows.query_positions < 0, padding, rows.query_positions)[:, None].expand(-1, heads, -1)
-
-    def by_position(values: Tensor) -> Tensor:
-        zeros = values.new_zeros((len(values), heads, padding + 1))
-        return zeros.scatter_(-1, index, values.where(rows.real, 0).expand(-1, heads, -1))[..., :padding]
-
-    return {"start": by_position(start), "stop": by_position(stop), "gaps": gaps.sum(-1).expand(-1, heads)}

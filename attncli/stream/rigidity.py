@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Kind, Rows, kind_order
-from attncli.stream.position_baseline import diagonal_sums
+from attncli.stream.diagonals import OffsetSums
 from attncli.stream.position_fit import PositionSums, explained, fit, total_sums, without
 from attncli.stream.protocol import on_host
 from attncli.stream.sums import LayerParts, OpenLayers, Sums
@@ -62,12 +62,12 @@ class RigiditySink:
     """
 
     def __init__(self) -> None:
-        self._open = OpenLayers()
+        self._open, self._by_offset = OpenLayers(), OffsetSums()
         self._layers: dict[tuple[Kind, int], list[tuple[int, tuple[int, ...], PositionSums]]] = {}
 
     def add(self, rows: Rows) -> None:
         rows = on_host(rows)
-        self._open.add(rows, _sums(rows))
+        self._open.add(rows, _sums(rows, self._by_offset))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Keep the sums of each text of the batch."""
@@ -110,33 +110,34 @@ def _shares(texts: Sequence[PositionSums], others: Sequence[PositionSums] | None
         yield explained(text, model).tolist()
 
 
-def _sums(rows: Rows) -> Sums:
+def _sums(rows: Rows, by_offset: OffsetSums) -> Sums:
     """Return the sums of a block, as `PositionSums` describes them: [batch, head, …] float64."""
     counts = rows.visible_count
     counted = rows.real & (counts > 1)
     uniform = torch.where(counted, 1 / counts.clamp_min(1), 0.0)
     seen = counted[..., None] & rows.visible_pairs
-    deviations = torch.where(seen, rows.weights.double() - uniform[..., None], 0.0)
-    row_sums, squares = deviations.sum(-1), (deviations**2).sum((-1, -2))
+    dtype = rows.raw.dtype
+    deviations = (rows.raw * (rows.factor * counted.to(dtype))[..., None]).sub_(seen * uniform.to(dtype)[..., None])
+    row_sums, squares = deviations.sum(-1).double(), torch.linalg.vector_norm(deviations, dim=-1).double().square()
     products = [(row_sums * uniform).sum(-1, keepdim=True), _at_ends(rows, deviations).sum(-1)]
     cache = rows.visibility.cache
     if _mask_sums not in cache:
-        cache[_mask_sums] = _mask_sums(rows, seen, uniform)
+        cache[_mask_sums] = _mask_sums(rows, seen, uniform, by_offset)
     of_mask: Sums = cache[_mask_sums]
     return {
-        "mass": diagonal_sums(deviations, rows),
+        "mass": by_offset.diagonals(deviations, torch.ones_like(rows.factor), rows),
         "products": torch.cat(products, -1),
-        "squares": squares,
-        "variance": squares - (row_sums**2 * uniform).sum(-1),
-        **{name: sums.expand(-1, squares.shape[1], *sums.shape[2:]) for name, sums in of_mask.items()},
+        "squares": squares.sum(-1),
+        "variance": (squares - row_sums**2 * uniform).sum(-1),
+        **{name: sums.expand(-1, row_sums.shape[1], *sums.shape[2:]) for name, sums in of_mask.items()},
     }
 
 
-def _mask_sums(rows: Rows, seen: Tensor, uniform: Tensor) -> Sums:
+def _mask_sums(rows: Rows, seen: Tensor, uniform: Tensor, by_offset: OffsetSums) -> Sums:
     """Return the sums of cells and terms, which depend on the mask alone: [batch, head or 1, …]."""
     cells = seen.double()
     at_ends = _at_ends(rows, cells)
-    count, even_share = diagonal_sums(torch.cat([cells, cells * uniform[..., None]], 1), rows).chunk(2, 1)
+    count, even_share = (by_offset.diagonals(cells, factors, rows) for factors in (torch.ones_like(uniform), uniform))
     terms = torch.cat([even_share[:, :, None], _by_offset(rows, at_ends)], 2)
     # a cell has one key, so terms of the first key and of the last one never meet
     among_ends = torch.einsum("bhki,bhli->bhkl", at_ends, at_ends) * at_ends.new_tensor([[1, 0], [0, 1]]).repeat(2, 2)
@@ -147,9 +148,15 @@ def _mask_sums(rows: Rows, seen: Tensor, uniform: Tensor) -> Sums:
 
 
 def _at_ends(rows: Rows, values: Tensor) -> Tensor:
-    """Return values [batch, head, row, key] times each term but the first, summed over keys: [batch, head, 4, row]."""
-    flags = _is_end(rows.key_positions, rows.key_lengths)
-    columns = torch.einsum("bhij,bsj->bhsi", values, flags)
+    """Return values [batch, head, row, key] times each term but the first, summed over keys: [batch, head, 4, row].
+
+    Values are 0 on masked keys.
+    """
+    lengths = torch.tensor(rows.key_lengths, device=values.device)[:, None]
+    ends = torch.cat([torch.zeros_like(lengths), lengths - 1], -1)[:, None].expand(-1, values.shape[2], -1)
+    key, visible = rows.visibility.find_keys(ends)
+    columns = values.gather(-1, key.expand(-1, values.shape[1], -1, -1)) * visible
+    columns = columns.double().transpose(2, 3)
     return torch.cat([columns, columns * _is_end(rows.query_positions, rows.query_lengths)[:, None]], 2)
 
 
