@@ -11,8 +11,8 @@ import torch
 Tensor = torch.Tensor
 LEAST = torch.finfo(torch.float32).tiny
 """Added to weights of 0, which have no logarithm."""
-_CELLS = 1 << 15
-"""Cells of which logarithms are taken at once: few enough to stay in the fastest caches."""
+_CELLS = 1 << 17
+"""Cells of which logarithms are taken at once: few enough to stay in a fast cache."""
 
 
 def divergence(weights: Tensor, other: Tensor) -> Tensor:
@@ -35,8 +35,10 @@ def divergence_from_mean(weights: Tensor, real: Tensor) -> Tensor:
     real     [..., row] 1 for rows that count, else 0; NaN if none counts
     """
     count = real.sum(-1)
-    mean = (weights * real[..., None]).sum(-2, keepdim=True) / count[..., None, None]
-    return (divergence(weights, mean) * real).sum(-1) / count
+    mean = (real.to(weights.dtype)[..., None, :] @ weights) / count[..., None, None].to(weights.dtype)
+    step = max(1, _CELLS // weights.shape[-1])
+    divergences = torch.cat([divergence(part, mean) for part in torch.split(weights, step, -2)], -1)
+    return (divergences * real).sum(-1) / count
 
 
 def log_sums(weights: Tensor, other: Tensor) -> Tensor:
@@ -100,8 +102,8 @@ class HalfRows:
     def _pair_logs(self, head: int, other: HalfRows, first: int = 0) -> Tensor:
         """Return Σ s ln s of one head and each head of `other` from `first` on: [text, head, row]."""
         step = max(1, _CELLS // self.halves[:, 0].numel())
-        halves = other.halves[:, first:].split(step, 1)
-        return torch.cat([log_sums(self.halves[:, head, None], some_heads) for some_heads in halves], 1)
+        parts = torch.split(other.halves[:, first:], step, 1)
+        return torch.cat([log_sums(self.halves[:, head, None], part) for part in parts], 1)
 
     def _sums(self, other: HalfRows, logs: Tensor, own: Tensor, of_other: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sums from Σ s ln s of each pair of heads, [text, head, head, row], and of the heads alone."""

@@ -122,7 +122,8 @@ def position_rows(
     # the row of query i begins at offset -i
     zero_offset = max(opened.query_lengths) - 1
     windows = by_offset[entries].unfold(-1, keys_count, 1)
-    weights = windows[:, :, zero_offset - queries[0]] * visible
+    from_last = slice(zero_offset - rows[-1], zero_offset - rows[0] + 1, rows.step)
+    weights = windows[:, :, from_last].flip(2) * visible
     total = weights.sum(-1, keepdim=True)
     visibility = Visibility(
         visible=visible,

@@ -15,7 +15,14 @@ from attncli.stream.position_baseline import PositionBaseline
 from attncli.stream.sums import Moments, absorb_moments
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadClusters, HeadsResult
-from attncli.studies.heads.similarity import LayerHead, States, sampled_rows, text_distances
+from attncli.studies.heads.similarity import (
+    PAIR_CELLS,
+    POSITION_CELLS,
+    LayerHead,
+    States,
+    sampled_rows,
+    text_distances,
+)
 
 
 class DistancesSink:
@@ -23,14 +30,17 @@ class DistancesSink:
 
     compared  layer and number of the heads that were compared, by kind
     rows      number of rows that were compared
+    sampled   the rows that are kept, by text and kind
+
+    cells  cells of all pairs of heads that are compared at most; see `text_distances`
     """
 
-    def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
-        self._inputs, self._heads = tuple(inputs), heads
+    def __init__(self, inputs: Sequence[Input], heads: Selection, cells: int = PAIR_CELLS) -> None:
+        self._inputs, self._heads, self._cells = tuple(inputs), heads, cells
         self._means: dict[tuple[Kind, str], Moments] = {}
         self.compared: dict[Kind, tuple[LayerHead, ...]] = {}
         self.rows = 0
-        self._sampled = {
+        self.sampled = {
             (text.index, kind): sampled_rows(len(text.sides(kind)[0]), len(text.sides(kind)[1]), count)
             for text in inputs
             for kind, count in maps_per_kind(heads, one_head=False, one_layer=False).items()
@@ -39,7 +49,7 @@ class DistancesSink:
 
     def _clear(self) -> None:
         """Forget the rows of the texts that were compared."""
-        self._chosen = KeepChosen("query", self._sampled, self._heads)
+        self._chosen = KeepChosen("query", self.sampled, self._heads)
         self._open_texts: set[int] = set()
         self._ended: set[tuple[Kind, int]] = set()
 
@@ -58,7 +68,7 @@ class DistancesSink:
         """Compare the heads of the texts whose rows are kept; raise UsageError if texts have different heads."""
         texts = [text for text in self._inputs if text.index in self._open_texts]
         for attention in self._chosen.result(texts):
-            kind, of_text = attention.kind, text_distances(attention)
+            kind, of_text = attention.kind, text_distances(attention, self._cells)
             self._check_heads(kind, of_text.heads)
             values = {"distances": of_text.distances, "to uniform": of_text.to_uniform}
             values |= {f"layer {layer}": np.array(numbers) for layer, numbers in of_text.layers.items()}
@@ -115,8 +125,8 @@ class HeadsSink(SinkGroup):
 
     def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
         self._texts = len(inputs)
-        self._observed, self._position = DistancesSink(inputs, heads), DistancesSink(inputs, heads)
-        super().__init__(self._observed, PositionBaseline(self._position))
+        self._observed, self._position = DistancesSink(inputs, heads), DistancesSink(inputs, heads, POSITION_CELLS)
+        super().__init__(self._observed, PositionBaseline(self._position, rows=self._position.sampled))
 
     def state(self) -> PartState:
         """Return the sums over texts."""

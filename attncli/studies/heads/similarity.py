@@ -25,6 +25,13 @@ States = Mapping[str, Array]
 """By stack: `mean_cosine` and `rank_one_distance` of the input and after each layer: [layer + 1, 2]."""
 FEWEST_ROWS = 16
 MOST_CELLS = 1 << 26
+PAIR_CELLS, POSITION_CELLS = 1 << 31, 1 << 30
+"""Cells of all pairs of heads of a long text: those of the heads, and of their weights by position alone.
+
+Rows by position are smooth in the position, so that fewer of them have the same mean.
+"""
+_SHORT = 1024
+"""Keys of a text of which all sampled rows are compared."""
 _ROWS_AT_ONCE = 8
 
 
@@ -46,33 +53,46 @@ class TextDistances:
     rows: int
 
 
-def sampled_rows(queries: int, keys: int = 1, heads: int = 1) -> Array:
+def sampled_rows(queries: int, keys: int = 1, heads: int = 1) -> range:
     """Return which rows of a text are compared: evenly spread, at most 128.
 
     There are fewer, but at least 16, if the rows of all heads would have more than 2^26 weights.
 
-    >>> sampled_rows(300).tolist()[:3], len(sampled_rows(300))
-    ([0, 3, 6], 100)
+    >>> sampled_rows(300)
+    range(0, 300, 3)
     >>> len(sampled_rows(4000, keys=4000, heads=1000))
     16
     """
     most = min(MOST_ROWS, max(FEWEST_ROWS, MOST_CELLS // (keys * heads)))
-    return np.arange(0, queries, -(-queries // most))
+    return range(0, queries, -(-queries // most))
 
 
-def text_distances(attention: Attention) -> TextDistances:
+def compared_rows(rows: int, keys: int, heads: int, cells: int) -> slice:
+    """Return which of the sampled rows are compared head by head: every n-th of a text of more than 1,024 keys.
+
+    cells  most cells of all pairs of heads; at least 16 rows are compared
+    """
+    pairs = heads * (heads + 1) // 2
+    most = rows if keys <= _SHORT else max(FEWEST_ROWS, cells // (pairs * keys))
+    return slice(0, rows, -(-rows // most))
+
+
+def text_distances(attention: Attention, cells: int = PAIR_CELLS) -> TextDistances:
     """Return how far the rows of each head are from those of every other head, and from uniform attention.
 
     `attncli explain head-distance` shows formula, caveat and source. Distances are from 0 (equal) to 0.833 √nat (no key
     in common), and NaN if two heads have no defined row in common.
     Raise UsageError if the maps of the layers have different shapes.
+
+    cells  most cells of all pairs of heads, see `compared_rows`
     """
     layers = attention.layers
     if len({maps.weights.shape[1:] for maps in layers}) > 1:
         raise UsageError("layers that read texts of different lengths cannot be compared: choose some with --layer")
     heads = tuple((int(maps.layer), head) for maps in layers for head in maps.heads)
     uniform = _uniform_weights(layers)
-    sums, rows, uniform_sums, uniform_rows = _pair_sums(layers, uniform)
+    compared = compared_rows(*uniform.shape[1:], len(heads), cells)
+    sums, rows, uniform_sums, uniform_rows = _pair_sums(layers, uniform, compared)
     distances, to_uniform = (
         values.clamp_min(0).sqrt().numpy() for values in (sums / rows, uniform_sums / uniform_rows)
     )
@@ -83,10 +103,10 @@ def text_distances(attention: Attention) -> TextDistances:
         first = heads.index((int(maps.layer), maps.heads[0]))
         of_uniform = smoothness(uniform[first : first + len(maps.heads)]) if shared is None else shared
         layer_smoothness[int(maps.layer)] = smoothness(torch.tensor(maps.weights)), of_uniform
-    return TextDistances(heads, distances, to_uniform, layer_smoothness, uniform.shape[1])
+    return TextDistances(heads, distances, to_uniform, layer_smoothness, uniform[:, compared].shape[1])
 
 
-def _pair_sums(layers: Sequence[LayerMaps], uniform: Tensor) -> tuple[Tensor, ...]:
+def _pair_sums(layers: Sequence[LayerMaps], uniform: Tensor, compared: slice) -> tuple[Tensor, ...]:
     """Return the sums of JS of all pairs of heads, their numbers of rows, and both for each head and uniform weights.
 
     Few rows at a time are compared, on the keys that these see.
@@ -95,8 +115,8 @@ def _pair_sums(layers: Sequence[LayerMaps], uniform: Tensor) -> tuple[Tensor, ..
     seen = uniform > 0
     sizes = (seen.sum(-1) if len(seen) == 1 else torch.full((1, queries), keys)).clamp_min(1).double()[None]
     totals = [torch.zeros(shape, dtype=torch.float64) for shape in ((count, count),) * 2 + ((count,),) * 2]
-    for first in range(0, queries, _ROWS_AT_ONCE):
-        part = slice(first, first + _ROWS_AT_ONCE)
+    for first in range(0, queries, _ROWS_AT_ONCE * compared.step):
+        part = slice(first, first + _ROWS_AT_ONCE * compared.step, compared.step)
         columns = np.flatnonzero(seen[:, part].any(1).any(0).numpy())
         span = slice(columns[0], columns[-1] + 1) if len(columns) else slice(0, 1)
         weights = torch.from_numpy(np.concatenate([maps.weights[:, part, span] for maps in layers])).nan_to_num_(0.0)
@@ -115,9 +135,9 @@ def smoothness(weights: Tensor) -> float:
     It is from 0 (all rows equal) to ln 2 = 0.693 nat; `attncli explain rows_to_mean` shows formula and caveat.
     """
     weights = weights.nan_to_num(0.0) if weights.is_floating_point() else weights.float()
-    total = weights.sum(-1, dtype=torch.float64)
+    total = weights.sum(-1).double()
     rows = weights * torch.where(total > 0, 1 / total, 0.0).to(weights.dtype)[..., None]
-    return float(divergence_from_mean(rows.flatten(0, 1), (total > 0).to(rows.dtype).flatten()))
+    return float(divergence_from_mean(rows.flatten(0, 1), (total > 0).double().flatten()))
 
 
 def _uniform_weights(layers: Sequence[LayerMaps]) -> Tensor:
