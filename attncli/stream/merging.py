@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from attncli.data import Input, Kind, Rows, Tokens
+from attncli.data import Input, Kind, Rows, Tokens, Visibility
 from attncli.data.transforms import without_special
 from attncli.data.words import merged_words, word_groups
 from attncli.stream.protocol import Sink, on_host
-from attncli.stream.replay import rows_of
 from attncli.stream.sums import Sums, add_sums, join_heads
 
 _TextLayer = tuple[Kind, int, int]
@@ -93,20 +92,18 @@ class MergedRows:
             self._merge_text(rows, entry, (rows.kind, rows.layer, text))
 
     def _merge_text(self, rows: Rows, entry: int, layer: _TextLayer) -> None:
-        queries, keys = self._groups_of(layer, rows.weights.device)
-        words, word_of_row = torch.unique(queries.words_at(rows.query_positions[entry]), return_inverse=True)
-        sums = _sums_by_word(rows, entry, word_of_row, len(words), keys)
-        counts = word_of_row.bincount(minlength=len(words)).tolist()
-        complete = []
-        for index, (word, count) in enumerate(zip(words.tolist(), counts, strict=True)):
-            if word == len(queries.pieces):
-                continue
-            if count == queries.pieces[word]:
-                complete.append(index)
-            else:
-                self._continue_word(layer, rows.heads, word, count, _of_words(sums, [index]))
-        if complete:
-            self._pass_on(layer, rows.heads, words[complete], _of_words(sums, complete))
+        memory, strip_key = rows.visibility.cache, (self, entry, layer[2])
+        if strip_key not in memory:
+            memory[strip_key] = _Strip.of(rows, entry, *self._groups_of(layer, rows.raw.device))
+        strip: _Strip = memory[strip_key]
+        weights = strip.sum_weights(rows, entry)
+        for index, word, count in strip.incomplete:
+            sums = {"weights": strip.on_all_keys(weights[:, :, [index]]), **strip.mask_sums([index])}
+            self._continue_word(layer, rows.heads, word, count, sums)
+        if strip.complete:
+            if len(strip.complete) < len(strip.words):
+                weights = weights[:, :, strip.complete]
+            self._pass_on(layer, rows.heads, strip, weights)
 
     def _continue_word(self, layer: _TextLayer, heads: tuple[int, ...], word: int, count: int, sums: Sums) -> None:
         """Add rows to an incomplete word, and pass it on if it is complete now."""
@@ -114,32 +111,44 @@ class MergedRows:
         rows_before, sums_before = by_heads.pop(heads, (0, None))
         count, sums = rows_before + count, add_sums(sums_before, sums)
         if count == self._groups_of(layer, device)[0].pieces[word]:
-            self._pass_on(layer, heads, torch.tensor([word], device=device), sums)
+            self._pass_on_word(layer, heads, word, sums)
         else:
             by_heads[heads] = count, sums
 
-    def _pass_on(self, layer: _TextLayer, heads: tuple[int, ...], words: torch.Tensor, sums: Sums) -> None:
-        kind, _, text = layer
-        weights, defined = sums["weights"] / sums["rows"].clamp_min(1)[..., None], sums["rows"] > 0
-        removed, weights = weights[..., -1], weights[..., :-1]
+    def _pass_on_word(self, layer: _TextLayer, heads: tuple[int, ...], word: int, sums: Sums) -> None:
+        """Pass on a word whose rows came in several blocks, on all keys."""
+        keys = self._groups_of(layer, sums["weights"].device)[1]
+        everything = slice(0, len(keys.pieces))
+        words = torch.tensor([word], device=sums["rows"].device)
+        strip = _Strip(words, words, words, everything, sums["rows"], sums["visible"][..., :-1] > 0, [0], [], keys)
+        self._pass_on(layer, heads, strip, sums["weights"])
+
+    def _pass_on(self, layer: _TextLayer, heads: tuple[int, ...], strip: _Strip, weights: torch.Tensor) -> None:
+        """Pass on the complete words of a strip; `weights` [1, head, word, key word + 1] are changed."""
+        kind, number, text = layer
+        rows = strip.rows[:, :, strip.complete]
+        defined, factors = rows > 0, 1 / rows.clamp_min(1)
+        removed, weights, lost = weights[..., -1] * factors, weights[..., :-1], None
         if self._drop:
-            remaining = weights.sum(-1)
+            remaining = weights.sum(-1) * factors
             total = removed + remaining if self._norms else torch.ones_like(removed)
             share = (removed / torch.where(total > 0, total, 1.0)) * defined
             share_and_count = torch.stack([share.sum(), defined.expand_as(removed).sum()])
             self._removed[text] = share_and_count + self._removed.get(text, 0)
             if not self._norms:
-                weights = weights / torch.where(remaining > 0, remaining, 1.0)[..., None]
-            defined = defined & (remaining > 0)
-        visible = (sums["visible"] > 0) & defined[..., None]
-        self._sink.add(rows_of(layer, heads, weights.float(), visible, words, self._merged_texts[text].sides(kind)))
+                factors = factors / torch.where(remaining > 0, remaining, 1.0)
+            lost = defined & (remaining <= 0)
+        weights = weights.mul_(factors.to(weights.dtype)[..., None]).float()
+        sides = self._merged_texts[text].sides(kind)
+        visibility = strip.visibility(sides, lost if lost is not None and bool(lost.any()) else None)
+        self._sink.add(Rows(kind, number, heads, (text,), weights, visibility))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Pass on words whose rows came with different heads each time, and end the layer."""
         for (text, word), by_heads in self._incomplete.items():
             if by_heads:
                 heads, sums = join_heads((heads, _of_all_heads(sums)) for heads, (_, sums) in by_heads.items())
-                self._pass_on((kind, layer, text), heads, torch.tensor([word], device=sums["rows"].device), sums)
+                self._pass_on_word((kind, layer, text), heads, word, sums)
         self._incomplete.clear()
         shares = [float(total / count) for total, count in self._removed.values()]
         self._removed_shares += [share for share in shares if not np.isnan(share)]
@@ -158,32 +167,95 @@ class MergedRows:
         return self._groups[key]
 
 
-def _sums_by_word(rows: Rows, entry: int, word_of_row: torch.Tensor, words: int, keys: _Groups) -> Sums:
-    """Return the rows of one text summed over the rows of each word and the keys of each key word.
+@dataclass(eq=False)
+class _Strip:
+    """What merging needs to know of the rows of one text in a block, which the blocks of all heads share.
 
-    weights  [1, head, word, key word] sums of weights; the last key word collects dropped keys
-    rows     [1, 1 or head, word] number of summed rows that see a key
-    visible  [1, 1 or head, word, key word] number of visible pairs of pieces
+    words        [word] numbers of the words of the rows
+    word_of_row  [row] index of the word of each row
+    word_of_key  [key] index of the word of each key; the number of words for dropped keys
+    keys         the words of the keys: from the first to the last one
+    rows         [1, 1 or head, word] number of rows that see a key
+    visible      [1, 1 or head, word, key word]
+    complete     indices of the words of which the block has all rows
+    incomplete   index, number and rows of each other word, without dropped ones
     """
-    word_of_key = keys.words_at(rows.key_positions[entry])
-    real, visible = rows.real[entry], rows.visible_pairs[entry]
-    weights = rows.weights[entry].masked_fill(~real[..., None], 0)
 
-    def sum_groups(values: torch.Tensor) -> torch.Tensor:
-        by_row = values.new_zeros((len(values), words, values.shape[2])).index_add_(1, word_of_row, values)
-        return by_row.new_zeros((*by_row.shape[:2], len(keys.pieces) + 1)).index_add_(2, word_of_key, by_row)
+    words: torch.Tensor
+    word_of_row: torch.Tensor
+    word_of_key: torch.Tensor
+    keys: slice
+    rows: torch.Tensor
+    visible: torch.Tensor
+    complete: list[int]
+    incomplete: list[tuple[int, int, int]]
+    key_groups: _Groups
+    _visibility: Visibility | None = None
 
-    real_rows = real.double().new_zeros((len(real), words)).index_add_(1, word_of_row, real.double())
-    sums = {
-        "weights": sum_groups(weights.double()),
-        "rows": real_rows,
-        "visible": sum_groups(visible.float())[..., :-1],
-    }
-    return {name: values[None] for name, values in sums.items()}
+    @classmethod
+    def of(cls, rows: Rows, entry: int, queries: _Groups, keys: _Groups) -> _Strip:
+        words, word_of_row = torch.unique(queries.words_at(rows.query_positions[entry]), return_inverse=True)
+        word_of_key, dropped = keys.words_at(rows.key_positions[entry]), len(keys.pieces)
+        kept = word_of_key[word_of_key < dropped]
+        span = slice(int(kept.min()), int(kept.max()) + 1) if len(kept) else slice(0, dropped)
+        width = span.stop - span.start
+        word_of_key = torch.where(word_of_key < dropped, word_of_key - span.start, width)
+        real, visible = rows.real[entry].double(), rows.visible_pairs[entry].float()
+        strip = cls(words, word_of_row, word_of_key, span, real, visible, [], [], keys)
+        strip.rows = real.new_zeros((1, len(real), len(words))).index_add_(2, word_of_row, real[None])
+        strip.visible = strip._summed(visible[None])[..., :-1] > 0
+        counts = word_of_row.bincount(minlength=len(words)).tolist()
+        for index, (word, count) in enumerate(zip(words.tolist(), counts, strict=True)):
+            if word < len(queries.pieces) and count == queries.pieces[word]:
+                strip.complete.append(index)
+            elif word < len(queries.pieces):
+                strip.incomplete.append((index, word, count))
+        return strip
 
+    def sum_weights(self, rows: Rows, entry: int) -> torch.Tensor:
+        """Return the weights of real rows, summed over the rows and keys of words: [1, head, word, key word + 1]."""
+        factors = rows.factor[entry] * rows.real[entry].to(rows.factor.dtype)
+        return self._summed((rows.raw[entry] * factors[..., None])[None])
 
-def _of_words(sums: Sums, indices: list[int]) -> Sums:
-    return {name: values[:, :, indices] for name, values in sums.items()}
+    def _summed(self, values: torch.Tensor) -> torch.Tensor:
+        """Return values [1, head, row, key] summed over words; the last key word collects dropped keys."""
+        shape, width = values.shape, self.keys.stop - self.keys.start + 1
+        by_row = values.new_zeros((1, shape[1], len(self.words), shape[3])).index_add_(2, self.word_of_row, values)
+        return values.new_zeros((*by_row.shape[:3], width)).index_add_(3, self.word_of_key, by_row)
+
+    def on_all_keys(self, sums: torch.Tensor) -> torch.Tensor:
+        """Return sums [1, head, word, key word + 1] on all words of the text, and dropped keys."""
+        wide = sums.new_zeros((*sums.shape[:3], len(self.key_groups.pieces) + 1))
+        wide[..., self.keys], wide[..., -1] = sums[..., :-1], sums[..., -1]
+        return wide
+
+    def mask_sums(self, indices: list[int]) -> Sums:
+        """Return rows and visible pairs of some words, on all words of the text."""
+        visible = torch.nn.functional.pad(self.visible[:, :, indices].float(), (0, 1))
+        return {"rows": self.rows[:, :, indices], "visible": self.on_all_keys(visible)}
+
+    def visibility(self, sides: tuple[Tokens, Tokens], lost: torch.Tensor | None) -> Visibility:
+        """Return the visibility of the complete words; rows that are `lost` see no key."""
+        if self._visibility is not None and lost is None:
+            return self._visibility
+        queries, keys = sides
+        words, special = self.words[self.complete], torch.from_numpy(np.array(keys.special)).to(self.words.device)
+        defined = self.rows[:, :, self.complete] > 0
+        visible = self.visible[:, :, self.complete] & (defined if lost is None else defined & ~lost)[..., None]
+        first, last = int(words[0]), int(words[-1])
+        visibility = Visibility(
+            visible=visible,
+            query_positions=words[None],
+            key_positions=torch.arange(self.keys.start, self.keys.stop, device=words.device)[None],
+            special_keys=special[None, self.keys],
+            query_lengths=(len(queries),),
+            key_lengths=(len(keys),),
+            special_counts=(int(special.sum()),),
+            slices=(slice(first, last + 1), self.keys) if last - first == len(words) - 1 else None,
+        )
+        if lost is None:
+            self._visibility = visibility
+        return visibility
 
 
 def _of_all_heads(sums: Sums) -> Sums:

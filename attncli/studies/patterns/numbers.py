@@ -119,9 +119,12 @@ class NumbersSink(SinkGroup):
     def _counted_keys(self) -> dict[HeadKey, Counter[str]]:
         """Return how often each name is that of the key of `sink` of each head."""
         counts = {key: Counter(counted) for key, counted in self._absorbed.items()}
-        names = {text.index: text for text in self._inputs}
+        inputs = {text.index: text for text in self._inputs}
+        names: dict[tuple[int, Kind], list[str]] = {}
         for text, (kind, layer, heads), positions in self._measure.values_by_text("sink_position"):
-            key_names = _key_names(names[text].sides(kind)[1])
+            if (text, kind) not in names:
+                names[text, kind] = _key_names(inputs[text].sides(kind)[1])
+            key_names = names[text, kind]
             for head, position in zip(heads, positions.tolist(), strict=True):
                 counted = counts.setdefault((kind, layer, head), Counter())
                 if not np.isnan(position):
