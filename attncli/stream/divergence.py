@@ -58,8 +58,8 @@ class HalfRows:
     """Rows of several heads, ready to be compared in pairs.
 
     A row of |S| keys is rescaled to sum to |S| / 2: the sums of two rows are then near 1 if attention is spread, where
-    logarithms are small, so that float32 is exact enough. The error of a distance √JS stays below 1e-6 from 0.01 up;
-    smaller distances have an error of up to 5e-5.
+    logarithms are small, so that float32 is enough for long texts. The error of a distance √JS stays below 1e-6 from
+    0.01 up; smaller distances over 64 rows or more have an error of up to 5e-5.
 
     halves   [text, head, row, key] weights, nowhere 0
     sizes    [text, 1, row] float64 |S|, or any number that all heads share

@@ -118,12 +118,13 @@ class _Pairs:
     def __init__(self, first: SampledRows, heads: int, length: int) -> None:
         self.sums = first.sizes.new_zeros((len(first.weights), heads, heads))
         self.rows = self.sums.clone()
+        self._is_short = length <= WHOLE_TEXT
         self._heads_at = np.zeros(length, np.int64)  # number of heads whose row at this position came
         self.waiting: list[tuple[SampledRows, HalfRows]] = []  # pieces with rows that some heads still lack
 
     def add(self, piece: SampledRows) -> None:
         """Compare the heads of a piece with each other and with the heads of waiting pieces."""
-        halves = HalfRows.of(piece.weights, piece.sizes, piece.real)
+        halves = HalfRows.of(piece.weights.double() if self._is_short else piece.weights, piece.sizes, piece.real)
         self._add_sums(piece.heads, piece.heads, *halves.among())
         for other, other_halves in self.waiting:
             _, rows, other_rows = np.intersect1d(piece.positions, other.positions, return_indices=True)

@@ -21,7 +21,7 @@ class PositionBaseline:
     text for which i+o is visible.
 
     held_out  rows by text and kind that p is not learned from; only rows from the first to the last of these are fed
-    rows      evenly spread rows that are fed, by text and kind; all by default
+    rows      evenly spread rows that are fed, by text and kind, to a sink that keeps chosen rows; all by default
     fill      whether p of an offset that only held-out rows have is their mean; else it is 0
 
     Only a few numbers per head and token are kept: of the visible keys of a row, the first and

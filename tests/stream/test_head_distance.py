@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from made_rows import Map, batches, block, by_hand, causal, part, random_map
+from made_rows import Map, batches, block, by_hand, causal, part, random_map, with_visible
 from naive_attention import Array
 
 from attncli.data import Kind, Rows
@@ -94,6 +94,26 @@ def test_in_long_texts_evenly_spaced_rows_are_compared() -> None:
     cut = [part(rows, first, min(first + 7, 23)) for first in range(0, 23, 7)]
     expected = naive_distance(*made.weights.double().numpy(), made.visible.numpy(), step=5)
     assert distances(cut, 2, most=5)[0, 1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_all_rows_of_short_texts_are_compared_and_some_of_longer_ones() -> None:
+    for length, step in ((23, 1), (24, 5)):
+        made = random_map(4, 2, length, length, "causal")
+        sink = HeadDistances({("decoder", 0): (0, 1)}, 23, 5)
+        sink.add(block([made], "decoder"))
+        sink.end_layer("decoder", 0)
+        expected = naive_distance(*made.weights.double().numpy(), made.visible.numpy(), step=step)
+        assert sink.result()["decoder", 0][0, 1] == pytest.approx(expected, abs=1e-6)
+
+
+def test_heads_that_see_different_keys_are_compared_on_all_keys() -> None:
+    n = 8
+    masks = torch.stack([torch.ones(n, n).tril().bool(), torch.ones(n, n).bool()])
+    weights = torch.rand(2, n, n, generator=torch.Generator().manual_seed(1)) * masks
+    weights /= weights.sum(-1, keepdim=True)
+    rows = with_visible(block([Map(weights, masks[0], torch.zeros(n) > 0)]), masks[None])
+    found = distances([part(rows, 0, 3), part(rows, 3, n)], 2)
+    assert found[0, 1] == pytest.approx(naive_distance(*weights.double().numpy(), masks[1].numpy()), abs=1e-6)
 
 
 def test_rows_wait_only_for_missing_heads() -> None:

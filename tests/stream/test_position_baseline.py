@@ -13,7 +13,7 @@ from made_rows import Map, batches, block, by_hand, causal, inputs, part, random
 from naive_attention import Array
 
 from attncli.data import Kind, Rows
-from attncli.stream import KeepMaps
+from attncli.stream import KeepChosen, KeepMaps
 from attncli.stream.other_texts import OtherTextsBaseline
 from attncli.stream.position_baseline import PositionBaseline
 from attncli.stream.weights import UniformBaseline
@@ -135,6 +135,44 @@ def test_rows_that_are_held_out_teach_nothing_and_are_the_ones_that_are_fed() ->
             assert made[text][head, positions] == pytest.approx(expected[positions], abs=2e-6)
             others = np.setdiff1d(np.arange(len(weights)), positions)
             assert np.isnan(made[text][head, others]).all()
+
+
+def test_only_some_rows_are_fed_if_they_are_given() -> None:
+    maps = [random_map(6, 2, 11, 11, "sliding"), random_map(7, 2, 8, 8, "causal")]
+    chosen: dict[tuple[int, Kind], range] = {(0, "decoder"): range(0, 11, 3), (1, "decoder"): range(0, 8, 2)}
+    sink = KeepChosen("query", chosen)
+    feeder = PositionBaseline(sink, rows=chosen)
+    feeder.add(block(maps, "decoder"))
+    feeder.end_layer("decoder", 0)
+    for made, attention, step in zip(maps, sink.result(inputs(maps)), (3, 2), strict=True):
+        for head, weights in enumerate(made.weights.double().numpy()):
+            expected = naive_positional(weights, made.visible.numpy())[::step]
+            assert attention.layers[0].weights[head] == pytest.approx(expected, abs=2e-6)
+
+
+def test_layers_that_share_a_visibility_share_the_sums_of_uniform_rows() -> None:
+    made = random_map(8, 2, 9, 9, "causal")
+    rows = block([made], "decoder")
+    computed = []
+
+    class Adding(KeepMaps):
+        def add(self, rows: Rows) -> None:
+            computed.append("entropy" in rows.cache)
+            rows.cache["entropy"] = 1
+            super().add(rows)
+
+    sink = Adding()
+    feeder = UniformBaseline(sink, {("decoder", layer): (0, 1) for layer in range(3)})
+    for layer in range(3):
+        feeder.add(replace(rows, layer=layer))
+        feeder.end_layer("decoder", layer)
+    assert computed == [False, True, True]
+    (attention,) = sink.result(inputs([made]))
+    expected = np.tril(np.ones((9, 9))) / np.arange(1, 10)[:, None]
+    assert [maps.layer for maps in attention.layers] == [0, 1, 2]
+    for maps in attention.layers:
+        assert maps.heads == (0,)
+        assert maps.weights[0] == pytest.approx(expected, abs=1e-7)
 
 
 def naive_of_other_texts(maps: list[Map], head: int, left_out: int) -> Array:

@@ -120,9 +120,10 @@ def _pair_sums(layers: Sequence[LayerMaps], uniform: Tensor, compared: slice) ->
         columns = np.flatnonzero(seen[:, part].any(1).any(0).numpy())
         span = slice(columns[0], columns[-1] + 1) if len(columns) else slice(0, 1)
         weights = torch.from_numpy(np.concatenate([maps.weights[:, part, span] for maps in layers])).nan_to_num_(0.0)
+        weights = weights.double() if keys <= _SHORT else weights
         rows, of_uniform = (
             HalfRows.of(values[None], sizes[..., part], torch.ones(values[None].shape[:3], dtype=torch.bool))
-            for values in (weights, uniform[:, part, span].float())
+            for values in (weights, uniform[:, part, span].to(weights.dtype))
         )
         for total, values in zip(totals, (*rows.among(), *rows.with_same(of_uniform)), strict=True):
             total += values[0]
