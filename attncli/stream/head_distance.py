@@ -191,8 +191,6 @@ def sampled_pieces(
         if len(row_indices):
             key_indices = np.flatnonzero(keys >= 0)
             row, key = (torch.from_numpy(index).to(rows.raw.device) for index in (row_indices, key_indices))
-            values = rows.raw[entry, None][:, :, row][..., key], counts[entry, None][..., row]
-            piece = SampledRows(
-                heads, positions[row_indices], keys[key_indices], *values, rows.real[entry, None][..., row]
-            )
-            yield piece, (rows.texts, entry)
+            weights, places = rows.raw[entry, None][:, :, row][..., key], (positions[row_indices], keys[key_indices])
+            sizes, real = counts[entry, None][..., row], rows.real[entry, None][..., row]
+            yield SampledRows(heads, *places, weights, sizes, real), (rows.texts, entry)

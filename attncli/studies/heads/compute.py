@@ -16,9 +16,10 @@ from attncli.stream.sums import Moments, absorb_moments
 from attncli.studies.heads.options import HeadsOptions
 from attncli.studies.heads.result import HeadClusters, HeadsResult
 from attncli.studies.heads.similarity import (
-    PAIR_CELLS,
-    POSITION_CELLS,
+    BY_POSITION,
+    OBSERVED,
     LayerHead,
+    PairLimit,
     States,
     sampled_rows,
     text_distances,
@@ -32,11 +33,11 @@ class DistancesSink:
     rows      number of rows that were compared
     sampled   the rows that are kept, by text and kind
 
-    cells  cells of all pairs of heads that are compared at most; see `text_distances`
+    limit  how many rows of a long text are compared
     """
 
-    def __init__(self, inputs: Sequence[Input], heads: Selection, cells: int = PAIR_CELLS) -> None:
-        self._inputs, self._heads, self._cells = tuple(inputs), heads, cells
+    def __init__(self, inputs: Sequence[Input], heads: Selection, limit: PairLimit = OBSERVED) -> None:
+        self._inputs, self._heads, self._limit = tuple(inputs), heads, limit
         self._means: dict[tuple[Kind, str], Moments] = {}
         self.compared: dict[Kind, tuple[LayerHead, ...]] = {}
         self.rows = 0
@@ -68,7 +69,7 @@ class DistancesSink:
         """Compare the heads of the texts whose rows are kept; raise UsageError if texts have different heads."""
         texts = [text for text in self._inputs if text.index in self._open_texts]
         for attention in self._chosen.result(texts):
-            kind, of_text = attention.kind, text_distances(attention, self._cells)
+            kind, of_text = attention.kind, text_distances(attention, self._limit)
             self._check_heads(kind, of_text.heads)
             values = {"distances": of_text.distances, "to uniform": of_text.to_uniform}
             values |= {f"layer {layer}": np.array(numbers) for layer, numbers in of_text.layers.items()}
@@ -125,7 +126,7 @@ class HeadsSink(SinkGroup):
 
     def __init__(self, inputs: Sequence[Input], heads: Selection) -> None:
         self._texts = len(inputs)
-        self._observed, self._position = DistancesSink(inputs, heads), DistancesSink(inputs, heads, POSITION_CELLS)
+        self._observed, self._position = DistancesSink(inputs, heads), DistancesSink(inputs, heads, BY_POSITION)
         super().__init__(self._observed, PositionBaseline(self._position, rows=self._position.sampled))
 
     def state(self) -> PartState:

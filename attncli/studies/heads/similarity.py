@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from attncli.capturing.capture import hidden_states
+from attncli.capturing.capture import Stack, hidden_states
 from attncli.data import Array, Attention, Kind, LayerMaps, Rows
 from attncli.data.part_states import PartState
 from attncli.engine.passes import Pass
@@ -25,14 +26,24 @@ States = Mapping[str, Array]
 """By stack: `mean_cosine` and `rank_one_distance` of the input and after each layer: [layer + 1, 2]."""
 FEWEST_ROWS = 16
 MOST_CELLS = 1 << 26
-PAIR_CELLS, POSITION_CELLS = 1 << 31, 1 << 30
-"""Cells of all pairs of heads of a long text: those of the heads, and of their weights by position alone.
-
-Rows by position are smooth in the position, so that fewer of them have the same mean.
-"""
 _SHORT = 1024
 """Keys of a text of which all sampled rows are compared."""
 _ROWS_AT_ONCE = 8
+
+
+class PairLimit(NamedTuple):
+    """How many rows of a long text are compared in all pairs of heads.
+
+    cells  most cells of all pairs
+    rows   number of rows that are compared in any case
+    """
+
+    cells: int
+    rows: int
+
+
+OBSERVED, BY_POSITION = PairLimit(1 << 31, 32), PairLimit(1 << 30, 16)
+"""The limits of the heads, and of their weights by position alone: these rows are smooth, so that fewer suffice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,31 +78,31 @@ def sampled_rows(queries: int, keys: int = 1, heads: int = 1) -> range:
     return range(0, queries, -(-queries // most))
 
 
-def compared_rows(rows: int, keys: int, heads: int, cells: int) -> slice:
+def compared_rows(rows: int, keys: int, heads: int, limit: PairLimit) -> slice:
     """Return which of the sampled rows are compared head by head: every n-th of a text of more than 1,024 keys.
 
-    cells  most cells of all pairs of heads; at least 16 rows are compared
+    >>> compared_rows(125, 2000, 144, OBSERVED)
+    slice(0, 125, 2)
     """
     pairs = heads * (heads + 1) // 2
-    most = rows if keys <= _SHORT else max(FEWEST_ROWS, cells // (pairs * keys))
+    most = rows if keys <= _SHORT else max(limit.rows, limit.cells // (pairs * keys))
     return slice(0, rows, -(-rows // most))
 
 
-def text_distances(attention: Attention, cells: int = PAIR_CELLS) -> TextDistances:
+def text_distances(attention: Attention, limit: PairLimit = OBSERVED) -> TextDistances:
     """Return how far the rows of each head are from those of every other head, and from uniform attention.
 
     `attncli explain head-distance` shows formula, caveat and source. Distances are from 0 (equal) to 0.833 √nat (no key
     in common), and NaN if two heads have no defined row in common.
     Raise UsageError if the maps of the layers have different shapes.
-
-    cells  most cells of all pairs of heads, see `compared_rows`
     """
     layers = attention.layers
     if len({maps.weights.shape[1:] for maps in layers}) > 1:
         raise UsageError("layers that read texts of different lengths cannot be compared: choose some with --layer")
     heads = tuple((int(maps.layer), head) for maps in layers for head in maps.heads)
     uniform = _uniform_weights(layers)
-    compared = compared_rows(*uniform.shape[1:], len(heads), cells)
+    rows_kept, keys = uniform.shape[1:]
+    compared = compared_rows(rows_kept, keys, len(heads), limit)
     sums, rows, uniform_sums, uniform_rows = _pair_sums(layers, uniform, compared)
     distances, to_uniform = (
         values.clamp_min(0).sqrt().numpy() for values in (sums / rows, uniform_sums / uniform_rows)
@@ -168,7 +179,7 @@ class StatesSink:
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Ignore the end of a layer."""
 
-    def add_states(self, states: Mapping[str, Sequence[Tensor]]) -> None:
+    def add_states(self, states: Mapping[Stack, Sequence[Tensor]]) -> None:
         """Add one text: the input of the first layer and each layer's output by stack, [token, width] each."""
         for stack, layers in states.items():
             numbers = np.array([[mean_cosine(state), rank_one_distance(state)] for state in layers])

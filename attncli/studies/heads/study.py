@@ -86,7 +86,8 @@ class HeadsStudy(Study["HeadsResult"]):
         run = replace(run, info=replace(run.info, seed=seed))
         if not execution.has_model:
             return run, sink.result(self.options)
-        states = of_states.means() or state_numbers([execution.prepared], execution.track)  # kept maps have none
+        is_pass = execution.existing is None  # kept maps have no hidden states
+        states = of_states.means() if is_pass else state_numbers([execution.prepared], execution.track)
         shuffled, shuffled_states = self._shuffled(execution)
         if shuffled is None:
             return run, sink.result(self.options, states)

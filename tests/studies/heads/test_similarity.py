@@ -14,9 +14,10 @@ from attncli.data import Attention, LayerMaps, Tokens
 from attncli.errors import UsageError
 from attncli.studies.heads.result import LARGEST_DISTANCE
 from attncli.studies.heads.similarity import (
+    BY_POSITION,
     MOST_CELLS,
-    PAIR_CELLS,
-    POSITION_CELLS,
+    OBSERVED,
+    PairLimit,
     compared_rows,
     sampled_rows,
     smoothness,
@@ -79,18 +80,18 @@ def test_long_texts_are_compared_by_evenly_spread_rows() -> None:
 
 
 def test_fewer_rows_are_compared_where_many_pairs_of_heads_meet_in_a_long_text() -> None:
-    assert compared_rows(128, 1024, 1000, 1) == slice(0, 128, 1)
+    assert compared_rows(128, 1024, 1000, PairLimit(1, 1)) == slice(0, 128, 1)
     pairs = 270 * 271 // 2
-    for keys, cells in ((2000, PAIR_CELLS), (4000, PAIR_CELLS), (2000, POSITION_CELLS)):
-        count = len(range(128)[compared_rows(128, keys, 270, cells)])
-        assert count >= 16
-        assert count * pairs * keys <= max(cells, 20 * pairs * keys)
+    for keys, limit in ((2000, OBSERVED), (4000, OBSERVED), (2000, BY_POSITION)):
+        count = len(range(128)[compared_rows(128, keys, 270, limit)])
+        assert count >= limit.rows / 2
+        assert count <= max(limit.rows, limit.cells / (pairs * keys))
 
 
 def test_the_distance_of_some_rows_is_that_of_these_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attncli.studies.heads.similarity._SHORT", 5)
     weights = np.random.default_rng(4).dirichlet(np.full(6, 0.5), (3, 40))
-    result = text_distances(maps(weights), cells=1)
+    result = text_distances(maps(weights), PairLimit(1, 16))
     assert result.rows == 14
     assert result.distances == pytest.approx(naive_distances(weights[:, ::3]), abs=1e-6)
     assert result.layers[0][0] == pytest.approx(smoothness(torch.from_numpy(weights)), abs=1e-6)
