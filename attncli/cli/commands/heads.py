@@ -13,8 +13,8 @@ def heads(
     """Group heads with similar attention.
 
     The distance between two heads of any layers is the root of the Jensen-Shannon divergence of their rows, averaged
-    over rows and texts: from 0 to 0.833; of long texts at most 128 evenly spread rows are compared. Close heads form clusters,
-    and redundant pairs are listed. Each distance has two baselines: what position alone gives, and the same
+    over rows and texts: from 0 to 0.833; of long texts at most 128 evenly spread rows are compared. Close heads form
+    clusters, and redundant pairs are listed. Each distance has two baselines: what position alone gives, and the same
     text with its tokens shuffled. Heads that are as close on shuffled tokens are similar for any text. The
     tables of layers show whether tokens become similar, in their rows and in their hidden states.
 

@@ -146,7 +146,8 @@ def smoothness(weights: Tensor) -> float:
 
     It is from 0 (all rows equal) to ln 2 = 0.693 nat; `attncli explain rows_to_mean` shows formula and caveat.
     """
-    weights = weights.nan_to_num(0.0) if weights.is_floating_point() else weights.float()
+    is_long = weights.is_floating_point() and weights.shape[2] > _SHORT
+    weights = (weights if is_long else weights.double()).nan_to_num(0.0)
     total = weights.sum(-1).double()
     rows = weights * torch.where(total > 0, 1 / total, 0.0).to(weights.dtype)[..., None]
     return float(divergence_from_mean(rows.flatten(0, 1), (total > 0).double().flatten()))
