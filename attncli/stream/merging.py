@@ -64,13 +64,22 @@ class MergedRows:
     of `to_words` and `drop_special` for full maps.
 
     norms   whether the stream has norms, which are not rescaled when tokens are dropped
+    most    of texts with more than twice as many words, at most this many evenly spread words are passed on: the other
+            sink must take rows with others missing between them
     inputs  the texts as the other sink gets them; its `result` needs these
     """
 
     def __init__(
-        self, sink: Sink, inputs: Sequence[Input], *, words: bool = False, drop: bool = False, norms: bool = False
+        self,
+        sink: Sink,
+        inputs: Sequence[Input],
+        *,
+        words: bool = False,
+        drop: bool = False,
+        norms: bool = False,
+        most: int | None = None,
     ) -> None:
-        self._sink, self._words, self._drop, self._norms = sink, words, drop, norms
+        self._sink, self._words, self._drop, self._norms, self._most = sink, words, drop, norms, most
         self._texts = {text.index: text for text in inputs}
         self.inputs = merge_inputs(inputs, words=words, drop=drop)
         self._merged_texts = {text.index: text for text in self.inputs}
@@ -94,8 +103,11 @@ class MergedRows:
     def _merge_text(self, rows: Rows, entry: int, layer: _TextLayer) -> None:
         memory, strip_key = rows.visibility.cache, (self, entry, layer[2])
         if strip_key not in memory:
-            memory[strip_key] = _Strip.of(rows, entry, *self._groups_of(layer, rows.raw.device))
+            queries, keys = self._groups_of(layer, rows.raw.device)
+            memory[strip_key] = _Strip.of(rows, entry, queries, keys, self._step(len(queries.pieces)))
         strip: _Strip = memory[strip_key]
+        if not strip.complete and not strip.incomplete:
+            return
         weights = strip.sum_weights(rows, entry)
         for index, word, count in strip.incomplete:
             sums = {"weights": strip.on_all_keys(weights[:, :, [index]]), **strip.mask_sums([index])}
@@ -104,6 +116,10 @@ class MergedRows:
             if len(strip.complete) < len(strip.words):
                 weights = weights[:, :, strip.complete]
             self._pass_on(layer, rows.heads, strip, weights)
+
+    def _step(self, words: int) -> int:
+        """Return that every so many-th word of a text is passed on."""
+        return 1 if self._most is None or words <= 2 * self._most else -(-words // self._most)
 
     def _continue_word(self, layer: _TextLayer, heads: tuple[int, ...], word: int, count: int, sums: Sums) -> None:
         """Add rows to an incomplete word, and pass it on if it is complete now."""
@@ -120,7 +136,9 @@ class MergedRows:
         keys = self._groups_of(layer, sums["weights"].device)[1]
         everything = slice(0, len(keys.pieces))
         words = torch.tensor([word], device=sums["rows"].device)
-        strip = _Strip(words, words, words, everything, sums["rows"], sums["visible"][..., :-1] > 0, [0], [], keys)
+        strip = _Strip(
+            None, words, words, words, everything, sums["rows"], sums["visible"][..., :-1] > 0, [0], [], keys
+        )
         self._pass_on(layer, heads, strip, sums["weights"])
 
     def _pass_on(self, layer: _TextLayer, heads: tuple[int, ...], strip: _Strip, weights: torch.Tensor) -> None:
@@ -171,8 +189,9 @@ class MergedRows:
 class _Strip:
     """What merging needs to know of the rows of one text in a block, which the blocks of all heads share.
 
-    words        [word] numbers of the words of the rows
-    word_of_row  [row] index of the word of each row
+    rows_read    the rows of the block whose words are passed on; None for all
+    words        [word] numbers of the words of these rows
+    word_of_row  [row] index of the word of each of them
     word_of_key  [key] index of the word of each key; the number of words for dropped keys
     keys         the words of the keys: from the first to the last one
     rows         [1, 1 or head, word] number of rows that see a key
@@ -181,6 +200,7 @@ class _Strip:
     incomplete   index, number and rows of each other word, without dropped ones
     """
 
+    rows_read: torch.Tensor | None
     words: torch.Tensor
     word_of_row: torch.Tensor
     word_of_key: torch.Tensor
@@ -193,17 +213,24 @@ class _Strip:
     _visibility: Visibility | None = None
 
     @classmethod
-    def of(cls, rows: Rows, entry: int, queries: _Groups, keys: _Groups) -> _Strip:
-        words, word_of_row = torch.unique(queries.words_at(rows.query_positions[entry]), return_inverse=True)
+    def of(cls, rows: Rows, entry: int, queries: _Groups, keys: _Groups, step: int) -> _Strip:
+        """Return the strip of a block; `step`: only every so many-th word is passed on."""
+        all_words, rows_read = queries.words_at(rows.query_positions[entry]), None
+        if step > 1:
+            rows_read = torch.nonzero((all_words % step == 0) & (all_words < len(queries.pieces)))[:, 0]
+            all_words = all_words[rows_read]
+        words, word_of_row = torch.unique(all_words, return_inverse=True)
         word_of_key, dropped = keys.words_at(rows.key_positions[entry]), len(keys.pieces)
         kept = word_of_key[word_of_key < dropped]
         span = slice(int(kept.min()), int(kept.max()) + 1) if len(kept) else slice(0, dropped)
         width = span.stop - span.start
         word_of_key = torch.where(word_of_key < dropped, word_of_key - span.start, width)
-        real, visible = rows.real[entry].double(), rows.visible_pairs[entry].float()
-        strip = cls(words, word_of_row, word_of_key, span, real, visible, [], [], keys)
+        real, visible = rows.real[entry].double(), rows.visible_pairs[entry]
+        if rows_read is not None:
+            real, visible = real[:, rows_read], visible[:, rows_read]
+        strip = cls(rows_read, words, word_of_row, word_of_key, span, real, visible, [], [], keys)
         strip.rows = real.new_zeros((1, len(real), len(words))).index_add_(2, word_of_row, real[None])
-        strip.visible = strip._summed(visible[None])[..., :-1] > 0
+        strip.visible = strip._summed(visible.float()[None])[..., :-1] > 0
         counts = word_of_row.bincount(minlength=len(words)).tolist()
         for index, (word, count) in enumerate(zip(words.tolist(), counts, strict=True)):
             if word < len(queries.pieces) and count == queries.pieces[word]:
@@ -215,7 +242,10 @@ class _Strip:
     def sum_weights(self, rows: Rows, entry: int) -> torch.Tensor:
         """Return the weights of real rows, summed over the rows and keys of words: [1, head, word, key word + 1]."""
         factors = rows.factor[entry] * rows.real[entry].to(rows.factor.dtype)
-        return self._summed((rows.raw[entry] * factors[..., None])[None])
+        raw = rows.raw[entry]
+        if self.rows_read is not None:
+            raw, factors = raw[:, self.rows_read], factors[:, self.rows_read]
+        return self._summed((raw * factors[..., None])[None])
 
     def _summed(self, values: torch.Tensor) -> torch.Tensor:
         """Return values [1, head, row, key] summed over words; the last key word collects dropped keys."""

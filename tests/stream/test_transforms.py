@@ -337,6 +337,25 @@ def test_words_are_passed_on_complete_however_the_stream_is_split(
         assert front.removed_mass == pytest.approx(removed_mass(before), rel=1e-5)
 
 
+@pytest.mark.parametrize("split", [1, 4, 12])
+def test_of_long_texts_evenly_spread_words_can_be_passed_on(split: int) -> None:
+    of = np.array([-1, 0, 0, 0, 1, 2, 2, -1, 3, 4, 4, 5])
+    side = replace(Tokens.plain([f"p{n}" for n in range(12)]), special=of < 0, words=of)
+    rows = block([random_map(5, 2, 12, 12, "causal")], "decoder")
+    found = []
+    for most in (None, 3, 2):  # of 6 words all, all as they are no more than twice as many, and every third
+        measure = Measure([CONFIDENCE, ENTROPY], per_query=True)
+        front = MergedRows(measure, [Input(0, Text("x"), side)], words=True, drop=True, most=most)
+        for first in range(0, 12, split):
+            front.add(part(rows, first, first + split))
+        front.end_layer("decoder", 0)
+        table = measure.result(front.inputs).tokens
+        found.append(np.array([table[name].values.reshape(2, 6) for name in ("confidence", "entropy")]))
+    assert found[1] == pytest.approx(found[0], nan_ok=True)
+    assert found[2][..., ::3] == pytest.approx(found[0][..., ::3])
+    assert np.isnan(found[2][..., [1, 2, 4, 5]]).all()
+
+
 def test_both_sides_of_an_encoder_decoder_are_merged() -> None:
     texts = [Input(0, Text("x"), CLS_UN_HAPPY, CLS_UN_HAPPY)]
     [one] = MergedRows(KeepMaps(), texts, words=True, drop=True).inputs

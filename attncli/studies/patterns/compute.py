@@ -22,6 +22,8 @@ from attncli.studies.patterns.result import CLASSES, Patterns, head_keys
 
 HeadValues = dict[str, float]
 Verdicts = tuple[Mapping[str, float], ...]
+_MERGED_ROWS = 512
+"""Rows of a long text that tell the classes without special tokens, of which a note says how many heads they change."""
 
 
 class ClassesSink(SinkGroup):
@@ -78,7 +80,7 @@ class PatternsSink(SinkGroup):
         merged = []
         if _some_special(inputs):
             self._words = ClassesSink(merge_inputs(inputs, words=not words, drop=True), heads)
-            merged = [MergedRows(self._words, inputs, words=not words, drop=True)]
+            merged = [MergedRows(self._words, inputs, words=not words, drop=True, most=_MERGED_ROWS)]
         super().__init__(self._classes, *others, *merged)
 
     def state(self) -> PartState:
