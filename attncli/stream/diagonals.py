@@ -1,10 +1,11 @@
-"""Sums of the weights of blocks along their diagonals, and what of these sums depends on the mask alone."""
+"""Sums of the weights of blocks by offset, and what of these sums depends on the mask alone."""
 
 from __future__ import annotations
 
 import torch
 
 from attncli.data import Rows
+from attncli.stream.diagonal_products import diagonal_sums
 from attncli.stream.sums import Sums
 
 Tensor = torch.Tensor
@@ -12,68 +13,47 @@ _CHUNK = 128
 """Rows that are summed in the precision of the weights."""
 
 
-class OffsetSums:
-    """The sums of blocks of rows by offset, from that of the longest text's last query to key 0; memory is reused."""
+def sums_by_offset(rows: Rows, learned: Tensor | None = None) -> Sums:
+    """Return mass and visible_rows, [batch, head, offset] float64.
 
-    def __init__(self) -> None:
-        self._memory: dict[torch.dtype, Tensor] = {}
+    mass is Σ_i A_i,i+o over the rows for which key i+o is visible, visible_rows the number of these rows.
 
-    def of_weights(self, rows: Rows, learned: Tensor | None = None) -> Sums:
-        """Return mass and visible_rows, [batch, head, offset] float64.
+    learned  which rows count, [batch, 1 or head, row] bool; all real rows by default
+    """
+    counted, memory = rows.real if learned is None else learned, rows.visibility.cache
+    visible_rows = memory.get(sums_by_offset) if learned is None else None
+    if visible_rows is None:
+        visible_rows = by_offset(rows.visible_pairs.float(), counted.float(), rows)
+    if learned is None:
+        memory[sums_by_offset] = visible_rows
+    mass = by_offset(rows.raw, rows.factor * counted.to(rows.factor.dtype), rows)
+    return {"mass": mass, "visible_rows": visible_rows.expand(-1, mass.shape[1], -1)}
 
-        mass is Σ_i A_i,i+o over the rows for which key i+o is visible, visible_rows the number of these rows.
 
-        learned  which rows count, [batch, 1 or head, row] bool; all real rows by default
-        """
-        counted, memory = rows.real if learned is None else learned, rows.visibility.cache
-        visible_rows = memory.get(OffsetSums) if learned is None else None
-        if visible_rows is None:
-            visible_rows = self.diagonals(rows.visible_pairs.float(), counted.float(), rows)
-        if learned is None:
-            memory[OffsetSums] = visible_rows
-        mass = self.diagonals(rows.raw, rows.factor * counted.to(rows.factor.dtype), rows)
-        return {"mass": mass, "visible_rows": visible_rows.expand(-1, mass.shape[1], -1)}
+def by_offset(values: Tensor, factors: Tensor, rows: Rows) -> Tensor:
+    """Return sums of values [batch, head, row, key] times factors [batch, head, row]: [batch, head, offset] float64.
 
-    def diagonals(self, values: Tensor, factors: Tensor, rows: Rows) -> Tensor:
-        """Return sums of values [batch, head, row, key] times factors [batch, head, row]: [batch, head, offset]."""
-        zero_offset = max(rows.query_lengths) - 1
-        width = zero_offset + max(rows.key_lengths)
-        count, keys = values.shape[2:]
-        sums = values.new_zeros((*values.shape[:2], width + 1), dtype=torch.float64)
-        slices = rows.visibility.slices
-        if slices is None:
-            offsets = rows.key_positions[:, None] - rows.query_positions[..., None] + zero_offset
-            real = (rows.key_positions >= 0)[:, None] & (rows.query_positions >= 0)[..., None]
-            index = torch.where(real, offsets, width).flatten(1)[:, None].expand(-1, values.shape[1], -1)
-            products = values.double() * factors[..., None]
-            return sums.scatter_add_(-1, index, products.flatten(2))[..., :width]
-        first_offset = slices[1].start - slices[0].start + zero_offset
-        for first in range(0, count, _CHUNK):
-            part = slice(first, min(first + _CHUNK, count))
-            start = first_offset - (part.stop - 1)
-            of_part = self._sheared(values[:, :, part], factors[:, :, part])
-            sums[..., start : start + keys + part.stop - part.start - 1] += of_part
-        return sums[..., :width]
-
-    def _sheared(self, values: Tensor, factors: Tensor) -> Tensor:
-        """Return the sums over rows along diagonals: [batch, head, row, key] → [batch, head, row + key - 1].
-
-        Each row is followed by zeros, so that reading it from one place further on than the row before makes columns of
-        diagonals.
-        """
-        batch, heads, count, keys = values.shape
-        padding, pitch, maps = count - 1, keys + count - 1, batch * heads
-        size = count * pitch + count
-        known = self._memory.get(values.dtype)
-        if known is None or len(known) < maps * size or known.device != values.device:
-            known = self._memory[values.dtype] = values.new_empty(maps * size)
-        memory = known[: maps * size].view(maps, size)
-        padded = memory[:, : count * pitch].view(maps, count, pitch)
-        padded[..., :padding] = 0
-        memory[:, count * pitch :] = 0
-        padded[..., padding:] = values.flatten(0, 1)
-        columns = memory.as_strided((maps, count, pitch), (size, pitch + 1, 1), memory.storage_offset())
-        return torch.bmm(factors.expand(batch, heads, -1).flatten(0, 1)[:, None], columns).view(batch, heads, pitch)
+    Offsets go from that of the last query to key 0, to that of query 0 to the last key, of the longest text.
+    """
+    zero_offset = max(rows.query_lengths) - 1
+    width = zero_offset + max(rows.key_lengths)
+    count, keys = values.shape[2:]
+    sums = values.new_zeros((*values.shape[:2], width + 1), dtype=torch.float64)
+    slices = rows.visibility.slices
+    if slices is None:
+        offsets = rows.key_positions[:, None] - rows.query_positions[..., None] + zero_offset
+        real = (rows.key_positions >= 0)[:, None] & (rows.query_positions >= 0)[..., None]
+        index = torch.where(real, offsets, width).flatten(1)[:, None].expand(-1, values.shape[1], -1)
+        products = values.double() * factors[..., None]
+        return sums.scatter_add_(-1, index, products.flatten(2))[..., :width]
+    factors = factors.expand(values.shape[:3])
+    first_offset = slices[1].start - slices[0].start + zero_offset
+    for first in range(0, count, _CHUNK):
+        part = slice(first, min(first + _CHUNK, count))
+        start = first_offset - (part.stop - 1)
+        of_part = diagonal_sums(values[:, :, part], factors[:, :, None, part])[:, :, 0]
+        sums[..., start : start + keys + part.stop - part.start - 1] += of_part
+    return sums[..., :width]
 
 
 def visible_ranges(rows: Rows) -> Sums:

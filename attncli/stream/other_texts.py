@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from attncli.data import Kind, Rows, kind_order
-from attncli.stream.diagonals import OffsetSums, visible_ranges
+from attncli.stream.diagonals import sums_by_offset, visible_ranges
 from attncli.stream.position_baseline import BLOCK_CELLS, position_rows
 from attncli.stream.protocol import Sink, on_host
 from attncli.stream.sums import LayerParts, OpenLayers, Sums
@@ -45,13 +45,13 @@ class OtherTextsBaseline:
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self._open, self._by_offset = OpenLayers(), OffsetSums()
+        self._open = OpenLayers()
         self._layers: dict[tuple[Kind, int], list[_TextSums]] = {}
         self._with_gaps: set[tuple[Kind, int]] = set()
 
     def add(self, rows: Rows) -> None:
         rows = on_host(rows)
-        self._open.add(rows, self._by_offset.of_weights(rows) | visible_ranges(rows))
+        self._open.add(rows, sums_by_offset(rows) | visible_ranges(rows))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Keep the sums of each text of the batch."""

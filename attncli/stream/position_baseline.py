@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Kind, Rows, Visibility
-from attncli.stream.diagonals import OffsetSums, visible_ranges
+from attncli.stream.diagonals import sums_by_offset, visible_ranges
 from attncli.stream.protocol import Sink, on_host
 from attncli.stream.sums import LayerParts, OpenLayers, Sums
 
@@ -38,14 +38,14 @@ class PositionBaseline:
     ) -> None:
         self._sink, self._held_out, self._fill = sink, held_out, fill
         self._rows = {} if rows is None else rows
-        self._open, self._by_offset = OpenLayers(), OffsetSums()
+        self._open = OpenLayers()
 
     def add(self, rows: Rows) -> None:
         rows = on_host(rows)
         learned = self._learned(rows)
-        sums = self._by_offset.of_weights(rows, learned) | visible_ranges(rows)
+        sums = sums_by_offset(rows, learned) | visible_ranges(rows)
         if self._fill and learned is not None:
-            held_out = self._by_offset.of_weights(rows, rows.real & ~learned)
+            held_out = sums_by_offset(rows, rows.real & ~learned)
             sums |= {f"held_out_{name}": sum_ for name, sum_ in held_out.items()}
         self._open.add(rows, sums)
 

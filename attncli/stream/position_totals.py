@@ -9,7 +9,7 @@ import torch
 
 from attncli.data import Array, Input, Kind, Rows, Text, Tokens
 from attncli.data.part_states import PartState
-from attncli.stream.diagonals import OffsetSums, visible_ranges
+from attncli.stream.diagonals import sums_by_offset, visible_ranges
 from attncli.stream.other_texts import rows_of_text
 from attncli.stream.protocol import on_host
 from attncli.stream.sums import LayerParts, OpenLayers, Sums
@@ -90,12 +90,12 @@ class PositionTotals:
 
     def __init__(self, inputs: Sequence[Input]) -> None:
         self._inputs = {text.index: text for text in inputs}
-        self._open, self._by_offset = OpenLayers(), OffsetSums()
+        self._open = OpenLayers()
         self._layers: dict[tuple[Kind, int], _LayerSums] = {}
 
     def add(self, rows: Rows) -> None:
         rows = on_host(rows)
-        self._open.add(rows, self._by_offset.of_weights(rows) | visible_ranges(rows))
+        self._open.add(rows, sums_by_offset(rows) | visible_ranges(rows))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Add the texts of a batch."""

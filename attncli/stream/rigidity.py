@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from attncli.data import Array, Kind, Rows, kind_order
-from attncli.stream.diagonals import OffsetSums
+from attncli.stream.diagonals import by_offset
 from attncli.stream.position_fit import PositionSums, explained, fit, total_sums, without
 from attncli.stream.protocol import on_host
 from attncli.stream.sums import LayerParts, OpenLayers, Sums
@@ -62,12 +62,12 @@ class RigiditySink:
     """
 
     def __init__(self) -> None:
-        self._open, self._by_offset = OpenLayers(), OffsetSums()
+        self._open = OpenLayers()
         self._layers: dict[tuple[Kind, int], list[tuple[int, tuple[int, ...], PositionSums]]] = {}
 
     def add(self, rows: Rows) -> None:
         rows = on_host(rows)
-        self._open.add(rows, _sums(rows, self._by_offset))
+        self._open.add(rows, _sums(rows))
 
     def end_layer(self, kind: Kind, layer: int) -> None:
         """Keep the sums of each text of the batch."""
@@ -110,7 +110,7 @@ def _shares(texts: Sequence[PositionSums], others: Sequence[PositionSums] | None
         yield explained(text, model).tolist()
 
 
-def _sums(rows: Rows, by_offset: OffsetSums) -> Sums:
+def _sums(rows: Rows) -> Sums:
     """Return the sums of a block, as `PositionSums` describes them: [batch, head, …] float64."""
     counts = rows.visible_count
     counted = rows.real & (counts > 1)
@@ -122,10 +122,10 @@ def _sums(rows: Rows, by_offset: OffsetSums) -> Sums:
     products = [(row_sums * uniform).sum(-1, keepdim=True), _at_ends(rows, deviations).sum(-1)]
     cache = rows.visibility.cache
     if _mask_sums not in cache:
-        cache[_mask_sums] = _mask_sums(rows, seen, uniform, by_offset)
+        cache[_mask_sums] = _mask_sums(rows, seen, uniform)
     of_mask: Sums = cache[_mask_sums]
     return {
-        "mass": by_offset.diagonals(deviations, torch.ones_like(rows.factor), rows),
+        "mass": by_offset(deviations, torch.ones_like(rows.factor), rows),
         "products": torch.cat(products, -1),
         "squares": squares.sum(-1),
         "variance": (squares - row_sums**2 * uniform).sum(-1),
@@ -133,12 +133,12 @@ def _sums(rows: Rows, by_offset: OffsetSums) -> Sums:
     }
 
 
-def _mask_sums(rows: Rows, seen: Tensor, uniform: Tensor, by_offset: OffsetSums) -> Sums:
+def _mask_sums(rows: Rows, seen: Tensor, uniform: Tensor) -> Sums:
     """Return the sums of cells and terms, which depend on the mask alone: [batch, head or 1, …]."""
     cells = seen.double()
     at_ends = _at_ends(rows, cells)
-    count, even_share = (by_offset.diagonals(cells, factors, rows) for factors in (torch.ones_like(uniform), uniform))
-    terms = torch.cat([even_share[:, :, None], _by_offset(rows, at_ends)], 2)
+    count, even_share = (by_offset(cells, factors, rows) for factors in (torch.ones_like(uniform), uniform))
+    terms = torch.cat([even_share[:, :, None], _ends_by_offset(rows, at_ends)], 2)
     # a cell has one key, so terms of the first key and of the last one never meet
     among_ends = torch.einsum("bhki,bhli->bhkl", at_ends, at_ends) * at_ends.new_tensor([[1, 0], [0, 1]]).repeat(2, 2)
     with_uniform = torch.einsum("bhki,bhi->bhk", at_ends, uniform)
@@ -166,7 +166,7 @@ def _is_end(positions: Tensor, lengths: Sequence[int]) -> Tensor:
     return torch.stack([positions == 0, positions == last], 1).double()
 
 
-def _by_offset(rows: Rows, at_ends: Tensor) -> Tensor:
+def _ends_by_offset(rows: Rows, at_ends: Tensor) -> Tensor:
     """Return sums over rows by offset of what `_at_ends` returns: [batch, head, 4, offset]."""
     zero_offset = max(rows.query_lengths) - 1
     width = zero_offset + max(rows.key_lengths)

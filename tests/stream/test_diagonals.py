@@ -11,7 +11,7 @@ from made_rows import Map, block, of_keys, part, random_map, with_visible
 from naive_attention import Array
 
 from attncli.data import Rows
-from attncli.stream.diagonals import OffsetSums, visible_ranges
+from attncli.stream.diagonals import sums_by_offset, visible_ranges
 from attncli.stream.rigidity import RigiditySink
 
 
@@ -37,9 +37,7 @@ def strips(rows: Rows, count: int) -> list[Rows]:
 
 
 def total_sums(blocks: list[Rows]) -> dict[str, Array]:
-    sums, found = OffsetSums(), []
-    for rows in blocks:
-        found.append({name: values.numpy() for name, values in sums.of_weights(rows).items()})
+    found = [{name: values.numpy() for name, values in sums_by_offset(rows).items()} for rows in blocks]
     return {name: np.sum([of_block[name] for of_block in found], axis=0) for name in ("mass", "visible_rows")}
 
 
