@@ -164,7 +164,7 @@ def run_corpus(
 ) -> tuple[Collected, Any]:
     """Compute the missing shards of a corpus and merge all of them; return the run, without texts, and the result.
 
-    execution  has the model, for what a study computes after it has seen all texts; gets the first of the texts
+    execution  has the model, for what a study computes after it has seen all texts; gets texts of the first shard
     missing    shards that are not in `contents`; None for all
     """
     missing = task.survey.shards if missing is None else missing
@@ -174,7 +174,9 @@ def run_corpus(
     headers = [content.header for content in _in_order(task, contents)]
     info, counts = run_info_of(headers), _counts(task, headers)
     info = replace(info, input_sha256=task.survey.digest, notes=(*info.notes, *counts.notes))
-    execution.texts = tuple(Text(record.text) for record in task.corpus.read(task.survey.shards[0])[:1])
+    shards = zip(task.survey.shards, headers, strict=True)
+    first = next((shard for shard, header in shards if header["texts"]), task.survey.shards[0])
+    execution.texts = tuple(Text(record.text) for record in task.corpus.read(first))
     run, result = task.study.merge(_States(task, contents), Collected(info, (), corpus=counts), execution)
     return execution.finish(run), result
 

@@ -37,6 +37,7 @@ from attncli.stream.position_totals import PositionTotals
 from attncli.stream.replay import replay
 from attncli.studies.heads.study import HeadsStudy
 from attncli.studies.importance.study import ImportanceStudy
+from attncli.studies.patterns.options import PatternsOptions
 from attncli.studies.patterns.study import PatternsStudy
 from attncli.studies.stats.options import StatsOptions
 from attncli.studies.stats.study import StatsStudy
@@ -256,6 +257,15 @@ def test_a_text_that_the_model_cannot_read_stops_the_run_or_is_left_out(tmp_path
     path.write_text("cat " * 300)
     with pytest.raises(UsageError, match="there is no text to read"):
         merged(task_of(path, on_error="skip"), model)
+
+
+def test_example_maps_are_those_of_the_first_text_that_can_be_read(tmp_path: Path, model: attncli.Model) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text("cat " * 300 + "\ndog " * 300 + "\nthe cat sat\na mat\n")
+    task = task_of(path, 1, PatternsStudy(PatternsOptions(shuffles=0), layered=True), on_error="skip")
+    execution = Execution(task.request, load=lambda: model, draws=True)
+    _, (_, maps) = run_corpus(task, ShardMemory(), execution, in_this_process(lambda: model))
+    assert {(attention.kind, len(attention.layers)) for attention in maps} == {("encoder", 4)}
 
 
 @dataclass(frozen=True)

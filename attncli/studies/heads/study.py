@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from attncli.engine.checks import check_seeds
+from attncli.engine.costs import note_cost
 from attncli.engine.report import Report
 from attncli.engine.study import Study
 from attncli.errors import UsageError
@@ -23,6 +24,9 @@ if TYPE_CHECKING:  # the help of the command line needs no torch
     from attncli.studies.heads.compute import DistancesSink, HeadsSink
     from attncli.studies.heads.result import HeadsResult
     from attncli.studies.heads.similarity import StatesSink
+
+PASSES = 1.9
+"""Forward passes that the comparison of heads takes for each reading of a long text, as measured."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class HeadsStudy(Study["HeadsResult"]):
         from attncli.studies.heads.similarity import StatesSink, state_numbers
 
         of_states, seeds = StatesSink(), self.options.shuffles
+        if execution.existing is None:
+            note_cost("heads", execution.prepared, PASSES * (1 + seeds))
         run, sink = execution.stream(self.sink, more=[of_states])
         seed = 0 if seeds else run.info.seed
         run = replace(run, info=replace(run.info, seed=seed))

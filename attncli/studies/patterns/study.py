@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from attncli.engine.checks import check_seeds, check_share
+from attncli.engine.costs import note_cost
 from attncli.engine.report import Report
 from attncli.engine.study import Study
-from attncli.errors import UsageError
+from attncli.errors import ModelError, UsageError
 from attncli.options import SelectionOptions, changed
 from attncli.studies.patterns.options import PatternsOptions
 from attncli.vocabulary import CLASS_THRESHOLDS, HIGHEST_LIMIT, RESOLUTION
@@ -17,7 +18,7 @@ from attncli.vocabulary import CLASS_THRESHOLDS, HIGHEST_LIMIT, RESOLUTION
 if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from rich.table import Table
 
-    from attncli.data import Attention, Kind
+    from attncli.data import Attention, Kind, Selection, Zoom
     from attncli.data.part_states import PartState
     from attncli.engine.collected import Collected
     from attncli.engine.execution import Execution
@@ -25,6 +26,9 @@ if TYPE_CHECKING:  # the help of the command line needs no NumPy
     from attncli.studies.patterns.result import Patterns
 
     PatternsAndExamples = tuple[Patterns, Sequence[Attention]]
+
+PASSES = 1.5
+"""Forward passes that the measures and baselines take for each reading of a long text, as measured."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ class PatternsStudy(Study["PatternsAndExamples"]):
         from attncli.studies.patterns.numbers import NumbersSink
 
         seeds = self.options.shuffles
+        if execution.existing is None:
+            note_cost("patterns", execution.prepared, PASSES * (1 + seeds))
         run, sink = execution.stream(lambda source: PatternsSink(source.inputs, source.heads, words=source.words))
         shuffled = execution.shuffled(seeds, lambda source: NumbersSink(source.inputs, source.heads))
         result = sink.result(self.options, shuffled)
@@ -147,6 +153,17 @@ def _example_maps(result: Patterns, run: Collected, execution: Execution, layere
         heads[kind, layer] = (*heads.get((kind, layer), ()), head)
     zoom = replace(Zoom(RESOLUTION), panel=max(panel_side([len(numbers)]) for numbers in heads.values()))
     if not run.maps:
-        return execution.maps_of(0, heads, zoom)
+        return _maps_of_first_text(execution, heads, zoom)
     first = min(attention.text for attention in run.maps)
     return [zoomed(attention, zoom) for attention in run.maps if attention.text == first]
+
+
+def _maps_of_first_text(execution: Execution, heads: Selection, zoom: Zoom) -> Sequence[Attention]:
+    """Return maps of the first text of a corpus that can be read: others were left out, and counted."""
+    for text in range(len(execution.texts)):
+        try:
+            return execution.maps_of(text, heads, zoom)
+        except (ModelError, UsageError):
+            if text + 1 == len(execution.texts):
+                raise
+    return ()
