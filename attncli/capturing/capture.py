@@ -156,7 +156,7 @@ def run(
         editor = Editor(plan, edits.weights, len(part.inputs))
         settings = {
             "compiled": compiled and plan.compiles and not edits.weights,
-            "ends": not modules.runs_other_code,
+            "ends": not (modules.runs_other_code or of_states),
         }
         handler = RouteHandler(plan, emitter, len(part.inputs), modules.model, editor, **settings)
         restored = nullcontext() if shadow is None else shadow.restored()

@@ -203,7 +203,9 @@ class Regions:
         visible = self._join_sides(_sums_between(rows.visible_pairs, *self._borders(rows), rows.key_positions))
         uniform = self._sum_counted(visible / rows.visible_count.clamp_min(1)[..., None], counted)
         count = self._sum_counted(torch.ones_like(visible), counted)
-        distinct = counted[:, :, :1] if torch.equal(*counted.unbind(2)) else counted
+        # only a CPU is asked whether they are the same: the answer of other devices would have to be waited for
+        same = counted.device.type == "cpu" and torch.equal(*counted.unbind(2))
+        distinct = counted[:, :, :1] if same else counted
         return _OfMask(counted, distinct, uniform, count, tuple(self._diagonals(rows)))
 
     def _sum_counted(self, by_row: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
