@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from attncli.capturing.attention_call import LEAST_SCORE, AttentionCall, mask_part
-from attncli.capturing.compiled import compiled_softmax_sums
+from attncli.capturing.compiled import compiled_softmax
 from attncli.capturing.masks import LazyMask, Strip, slices, visible_bounds
 from attncli.data import RowTotals
 
@@ -196,7 +196,7 @@ def _compiled_block(call: AttentionCall, scores: Tensor, strip: Strip, heads: sl
     """Return the block of these scores and the sums of its rows, as compiled code computes them."""
     rows, keys = scores.shape[2:]
     queries, positions = _positions(strip, scores, rows)
-    of_rows = compiled_softmax_sums()(scores.view(-1, keys), queries, positions)
+    of_rows = compiled_softmax(scores.view(-1, keys), queries, positions)
     largest, total, log, offset, distance = (values.view(scores.shape[:3]) for values in of_rows)
     sums = RowTotals(torch.zeros_like(total), total, log, offset, distance)
     scale = _scale(call, total.clone(), largest[..., None], strip, heads)

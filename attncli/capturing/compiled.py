@@ -1,4 +1,4 @@
-"""The softmax of a block with the sums of its rows as one function, which `torch.compile` makes fused loops of."""
+"""The softmax of a block with the sums of its rows, of which `torch.compile` makes one fused loop."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from attncli.capturing.masks import MASKED_SCORE
 from attncli.models.load_errors import first_line
 
 Tensor = torch.Tensor
-Sums = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+Sums = tuple[Tensor, Tensor, Tensor, Tensor]
+KEYS = 4096
+"""Most keys of a call of compiled code: for more, torch compiles sums that are exact but slow."""
 _COMPILERS = (os.environ.get("CXX", "g++"), "clang++")
 ABSENT_SCORE = -1e4
 """Takes the place of scores below `LEAST_SCORE`: its exponential is 0, and 0 times it too."""
 
 
-def softmax_sums(scores: Tensor, queries: Tensor, keys: Tensor) -> Sums:
-    """Replace scores by raw weights r in place, and return the sums of each row.
+def exp_sums(scores: Tensor, largest: Tensor, queries: Tensor, keys: Tensor) -> Sums:
+    """Replace scores by raw weights r in place, and return sums over the keys of each row.
 
     scores         [row, key] with masked ones at `MASKED_SCORE`; the rows of all heads and texts follow each other
+    largest        [row] the largest score of each row
     queries, keys  [row] and [key] positions, in the dtype of the scores
-    Return the largest score of each row, Σ r, Σ r ln r, Σ r (j-i), and Σ r |j-i|: [row] each.
+    Return Σ r, Σ r ln r, Σ r (j-i), and Σ r |j-i|: [row] each.
     """
-    largest = scores.amax(-1)
     # a row without visible keys gets no weight
     relative = scores - largest.clamp_min(MASKED_SCORE / 10)[:, None]
     relative = torch.where(relative < LEAST_SCORE, ABSENT_SCORE, relative)
@@ -36,19 +38,32 @@ def softmax_sums(scores: Tensor, queries: Tensor, keys: Tensor) -> Sums:
     terms = raw, raw * relative, raw * offset, raw * offset.abs()
     total, log, offset_sum, distance = (term.sum(-1) for term in terms)
     scores.copy_(raw)
-    return largest, total, log, offset_sum, distance
+    return total, log, offset_sum, distance
 
 
 @cache
-def compiled_softmax_sums() -> Callable[[Tensor, Tensor, Tensor], Sums]:
-    """Return the compiled `softmax_sums`, one for numbers of rows and keys above 1.
+def compiled_exp_sums() -> Callable[[Tensor, Tensor, Tensor, Tensor], Sums]:
+    """Return the compiled `exp_sums`, one for 2 to `KEYS` keys and any number of rows above 1.
 
     Compiled code asks for the number of threads when it runs, so that one kept on disk serves any number.
     """
-    compiled: Callable[[Tensor, Tensor, Tensor], Sums] = torch.compile(
-        softmax_sums, dynamic=True, fullgraph=True, options={"cpp.dynamic_threads": True, "compile_threads": 1}
+    compiled: Callable[[Tensor, Tensor, Tensor, Tensor], Sums] = torch.compile(
+        exp_sums, dynamic=True, fullgraph=True, options={"cpp.dynamic_threads": True, "compile_threads": 1}
     )
     return compiled
+
+
+def compiled_softmax(scores: Tensor, queries: Tensor, keys: Tensor) -> tuple[Tensor, ...]:
+    """Replace scores by raw weights in place, and return the largest score and the sums of each row, as `exp_sums`.
+
+    Sums over more than `KEYS` keys are added up from those of equal parts, which is also more exact.
+    """
+    largest, compute, count = scores.amax(-1), compiled_exp_sums(), scores.shape[1]
+    step = -(-count // -(-count // KEYS))
+    parts = [compute(scores[:, at : at + step], largest, queries, keys[at : at + step]) for at in range(0, count, step)]
+    if len(parts) == 1:
+        return largest, *parts[0]
+    return largest, *(torch.stack(sums).sum(0) for sums in zip(*parts, strict=True))
 
 
 @cache
@@ -63,9 +78,9 @@ def compiler_problem(device: torch.device) -> str:
         return "Triton is not installed: pip install triton"
     try:
         with torch.inference_mode():
-            scores = torch.linspace(-3, 3, 35, device=device).view(5, 7)
+            scores = torch.linspace(-3, 3, 45, device=device).view(5, 9)[:, :7]  # as parts of more keys
             weights, queries, keys = scores.softmax(-1), scores.new_zeros(5), scores.new_zeros(7)
-            _, total, *_ = compiled_softmax_sums()(scores, queries, keys)
+            _, total, *_ = compiled_softmax(scores, queries, keys)
             right = torch.allclose(scores / total[:, None], weights, atol=1e-6)
             return "" if right else "compiled code gives other numbers"
     except Exception as error:  # compilers fail in any way

@@ -17,9 +17,9 @@ from transformers import masking_utils
 
 from attncli import registry
 from attncli.capturing import blocks
+from attncli.capturing import compiled as compiled_blocks
 from attncli.capturing.attention_call import AttentionCall
 from attncli.capturing.blocks import attend
-from attncli.capturing.compiled import softmax_sums
 from attncli.capturing.emit import RowEmitter, TokenAxis
 from attncli.capturing.masks import LazyMask
 from attncli.capturing.sites import Site
@@ -86,7 +86,7 @@ def test_no_block_waits_for_the_device_or_is_copied_to_the_cpu(
 ) -> None:
     monkeypatch.setattr(blocks, "CELLS", {"cpu": 1 << 18})
     # the function that is compiled; no compiler makes code for this device
-    monkeypatch.setattr(blocks, "compiled_softmax_sums", lambda: softmax_sums)
+    monkeypatch.setattr(compiled_blocks, "compiled_exp_sums", lambda: compiled_blocks.exp_sums)
     sums = Sums()
     row_emitter = emitter(sums, padded)
     output = attend(call(rule, dtype), lambda block: row_emitter.emit(SITE, block), compiled=compiled)
