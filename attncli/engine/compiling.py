@@ -10,6 +10,8 @@ from attncli.engine.request import Request
 
 LONG = 64_000
 """Characters of a text from which `auto` compiles: shorter texts are read before the compiler is done."""
+CHARACTERS_OF_TOKEN = 4
+"""How many characters count as a token where longer texts are cut."""
 EDITED = "the attention of the model is edited"
 OWN_ATTENTION = "the model computes its attention itself"
 
@@ -29,7 +31,10 @@ def with_compile(
     """
     if request.compile == "off":
         return request
-    if request.compile == "auto" and max(map(_characters, texts), default=0) < LONG:
+    longest = max(map(_characters, texts), default=0)
+    if request.max_tokens is not None:
+        longest = min(longest, CHARACTERS_OF_TOKEN * request.max_tokens)
+    if request.compile == "auto" and longest < LONG:
         return replace(request, compile="off")
     problem = problem or _compiler_problem(device)
     if not problem:

@@ -24,7 +24,12 @@ def note_cost(name: str, prepared: Pass, passes: float, most: float | None = Non
     """
     times = f"{passes:.1f}" if most is None else f"{passes:.0f} to {most:.0f}"
     if passes >= LEAST and longest(prepared) > LONG and prepared.loaded.device.type == "cpu":
-        _log.log(NOTE, "%s takes about %s times as long as a forward pass on a text of this length", name, times)
+        _log.log(
+            NOTE,
+            "%s takes about %s times as long as a forward pass on a text of this length, besides its files",
+            name,
+            times,
+        )
 
 
 def longest(prepared: Pass) -> int:

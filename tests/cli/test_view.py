@@ -206,7 +206,7 @@ def test_thousands_of_tokens_show_their_strongest_weights(
 ) -> None:
     done = run_tables("view", "-m", gpt2[2, 12], "-t", WORDS * 450, "--max-tokens", "2500", "--max-page", "15MB")
     note = "2,500 tokens: each row shows its 43 strongest weights, the map is pooled 10 x 10"
-    cost = "view takes about 2 to 5 times as long as a forward pass on a text of this length"
+    cost = "view takes about 2 to 5 times as long as a forward pass on a text of this length, besides its files"
     assert done.err == f"note: {cost}\nnote: {note}; give --rows and --keys for a part of it, or --max-page for more\n"
     read = page_at(done.out)
     (found,) = read.document["maps"]

@@ -31,6 +31,11 @@ def test_the_parts_of_a_text_count_together() -> None:
     assert with_compile(Request(), [text], "cpu").compile == "on"
 
 
+def test_a_text_that_is_cut_counts_as_the_tokens_that_are_left() -> None:
+    for tokens, choice in ((LONG // 4 - 1, "off"), (LONG // 4, "on")):
+        assert with_compile(Request(max_tokens=tokens), [Text("a" * 2 * LONG)], "cpu").compile == choice
+
+
 def test_off_is_off_for_any_text() -> None:
     assert with_compile(Request(compile="off"), [Text("a" * LONG)], "cpu").compile == "off"
 

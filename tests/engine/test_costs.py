@@ -23,7 +23,7 @@ def test_a_long_rollout_says_its_cost(monkeypatch: pytest.MonkeyPatch, caplog: p
     assert [record.levelno for record in caplog.records] == [costs.NOTE]
     assert logging.INFO < costs.NOTE < logging.WARNING
     assert caplog.messages[0].startswith("flow takes about 1.")
-    assert caplog.messages[0].endswith("times as long as a forward pass on a text of this length")
+    assert caplog.messages[0].endswith("times as long as a forward pass on a text of this length, besides its files")
 
 
 def test_rollouts_of_longer_texts_cost_more_passes() -> None:
