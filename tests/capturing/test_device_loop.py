@@ -55,11 +55,11 @@ class Sums:
         raise AssertionError("no layer may end here")
 
 
-def emitter(sink: Sink, padded: int) -> RowEmitter:
+def emitter(sink: Sink, padded: int, device: str = "meta") -> RowEmitter:
     """An emitter for this sink whose tokens are on the device."""
     batch = Batch(TEXT, {}, torch.ones(1, TOKENS, dtype=torch.bool))
     row_emitter, length = RowEmitter(batch, [sink], None, torch.float32), TOKENS - padded
-    positions = torch.arange(TOKENS, device="meta")[None]
+    positions = torch.arange(TOKENS, device=device)[None]
     mask = positions < length
     row_emitter.source = TokenAxis(mask, torch.where(mask, positions, -1), torch.zeros_like(mask), (length,), (0,))
     return row_emitter
@@ -95,6 +95,22 @@ def test_no_block_waits_for_the_device_or_is_copied_to_the_cpu(
     assert sums.blocks > 5, "there are several blocks"
     assert {tensor.device.type for tensor in (output, *values)} == {"meta"}
     assert output.dtype == dtype
+
+
+def test_compiled_sums_of_padded_texts_are_those_of_plain_blocks() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key = (torch.randn(1, heads, TOKENS, DIM, generator=generator) for heads in (HEADS, GROUPS))
+    causal = AttentionCall(query, key, key, mask=None, bias=None, scale=0.3, softcap=None, sinks=None, causal=True)
+    of_layers = []
+    for compiled in (False, True):
+        sums = Sums()
+        row_emitter = emitter(sums, 50, "cpu")
+        with torch.inference_mode():
+            attend(causal, partial(row_emitter.emit, SITE), compiled=compiled)
+            assert sums.layer is not None
+            of_layers.append([*sums.layer.row_values(ROW), *column_values(sums.layer.columns(), COLUMN)])
+    for plain, by_compiled in zip(*of_layers, strict=True):
+        torch.testing.assert_close(by_compiled, plain, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
 @pytest.mark.parametrize("padded", [0, 50])

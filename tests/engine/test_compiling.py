@@ -55,9 +55,9 @@ def test_only_compiled_attention_enters_the_digest() -> None:
 
 
 def test_compiled_statistics_are_the_same_every_time_and_close_to_plain_ones() -> None:
-    model = attncli.load("demo:decoder")
+    model, text = attncli.load("demo:decoder"), " ".join([TEXT] * 20)  # several blocks of rows
     first, second, plain = (
-        model.run(TEXT, metrics="all", keep_maps=False, compile=choice) for choice in ("on", "on", "off")
+        model.run(text, metrics="all", keep_maps=False, compile=choice) for choice in ("on", "on", "off")
     )
     assert (first.info.resolved["compile"], "compile" in plain.info.resolved) == ("on", False)
     for name, scores in first.statistics.heads.items():
