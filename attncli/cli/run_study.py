@@ -34,6 +34,7 @@ from attncli.vocabulary import DEFAULT_MODEL, LAYOUTS, MAPS_FORMATS, MODEL_HEADS
 
 if TYPE_CHECKING:
     from attncli.data import Text
+    from attncli.engine.collected import Collected
     from attncli.engine.invocation import Invocation
     from attncli.engine.progress import Track
     from attncli.engine.publish import Published
@@ -155,7 +156,6 @@ def invocation_of(
     texts    the texts if they need not be read, or a corpus; empty for a study that reads none
     Raise UsageError if options exclude each other or a text is wrong.
     """
-    from attncli.engine.collected import Collected
     from attncli.engine.compiling import EDITED, with_compile
     from attncli.engine.corpus import needs_texts
     from attncli.engine.invocation import Invocation
@@ -177,13 +177,7 @@ def invocation_of(
         run = module_run(common.own, saved, model, (common.texts,), request)
         return Invocation(study.command, run, request, **more)
     if saved.from_ is not None:
-        if extra := typed(model, common.texts):
-            raise UsageError(f"--from takes the place of a model and a text: leave out --{next(iter(extra))}")
-        kinds = split_names(common.selection.kind)
-        kind: Any = kinds[0] if kinds and len(kinds) == 1 else None
-        files = {name: getattr(saved, name) for name in ("labels", "key_labels", "array", "axes")}
-        run = Collected.open_saved(saved.from_, **files, kind=kind, max_memory=output.max_memory)
-        return Invocation(study.command, run, request, **more)
+        return Invocation(study.command, _saved_run(common, saved.from_), request, **more)
     if extra := typed(saved):
         raise UsageError(f"--{next(iter(extra))} goes with --from, which is not given")
     predicts = isinstance(study.options, StudyOptions) and study.options.predicts_tokens
@@ -204,6 +198,18 @@ def invocation_of(
     edited = EDITED if source.get("edits") else ""
     request = with_compile(request, texts, model.device, edited, study.uncompiled)
     return Invocation(study.command, source, request, tuple(texts), shared=shared, **more)
+
+
+def _saved_run(common: CommonOptions, folder: str) -> Collected:
+    """Return the run of `--from`; raise UsageError if options of a model or a text are given too."""
+    from attncli.engine.collected import Collected
+
+    if extra := typed(common.model, common.texts):
+        raise UsageError(f"--from takes the place of a model and a text: leave out --{next(iter(extra))}")
+    kinds = split_names(common.selection.kind)
+    kind: Any = kinds[0] if kinds and len(kinds) == 1 else None
+    files = {name: getattr(common.saved, name) for name in ("labels", "key_labels", "array", "axes")}
+    return Collected.open_saved(folder, **files, kind=kind, max_memory=common.output.max_memory)
 
 
 def load_arguments(

@@ -185,7 +185,8 @@ class Pass:
         words, drop, norms = self.request.words, self.request.dropped_special, self.request.by == "norm"
         if words or drop:
             # vectors and states are those of all tokens: a sink of vectors drops special tokens by itself
-            of_tokens = [sink for sink in sinks if hasattr(sink, "takes_vectors") or hasattr(sink, "takes_states")]
+            takes = ("takes_vectors", "takes_states")
+            of_tokens = [sink for sink in sinks if any(getattr(sink, name, False) for name in takes)]
             others = [sink for sink in sinks if sink not in of_tokens]
             merged = MergedRows(SinkGroup(*others), batch.inputs, words=words, drop=drop, norms=norms)
             sinks = [merged, *of_tokens]

@@ -27,7 +27,7 @@ from attncli.inputs.rows_as import check_rows_as
 from attncli.inputs.word_ids import WordIds, parse_word_ids
 from attncli.store.text import plain
 
-NEW_OPTIONS = ("add_bos", "compile", "head_weights", "min_rows", "pool_texts", "special_tokens")
+NEW_OPTIONS = ("add_bos", "head_weights", "min_rows", "pool_texts", "special_tokens")
 """Options that the digests of earlier versions do not have: they enter the digest if they are given."""
 
 
@@ -269,8 +269,8 @@ class Request:
         new = [name for name in NEW_OPTIONS if rest[name] == getattr(type(self), name)]
         rest["head_weights"] = None if self.head_weights is None else self.head_weights.sha256
         rest = {name: value for name, value in rest.items() if name not in new}
-        if self.compile != "on":
-            rest.pop("compile", None)
+        if self.compile != "on":  # plain numbers are those of earlier versions
+            del rest["compile"]
         resolved: dict[str, Any] = plain(selected | rest)
         return resolved
 

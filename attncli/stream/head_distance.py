@@ -16,7 +16,7 @@ from attncli.stream.sums import Moments, absorb_moments
 
 Tensor = torch.Tensor
 WHOLE_TEXT, SAMPLED_ROWS = 1024, 256
-"""All rows of texts of up to so many rows are compared, and so many of longer ones."""
+"""Texts of at most `WHOLE_TEXT` rows are compared whole, longer ones by `SAMPLED_ROWS` evenly spread rows."""
 TextsKey = tuple[tuple[int, ...], int]
 """The texts of a batch, and the index of the one text of a piece (0 if it has all)."""
 

@@ -118,7 +118,7 @@ class MergedRows:
             self._pass_on(layer, rows.heads, strip, weights)
 
     def _step(self, words: int) -> int:
-        """Return that every so many-th word of a text is passed on."""
+        """Return n if only every n-th word of a text is passed on; 1 for all words."""
         return 1 if self._most is None or words <= 2 * self._most else -(-words // self._most)
 
     def _continue_word(self, layer: _TextLayer, heads: tuple[int, ...], word: int, count: int, sums: Sums) -> None:
@@ -214,7 +214,7 @@ class _Strip:
 
     @classmethod
     def of(cls, rows: Rows, entry: int, queries: _Groups, keys: _Groups, step: int) -> _Strip:
-        """Return the strip of a block; `step`: only every so many-th word is passed on."""
+        """Return the strip of a block; `step`: n if only every n-th word is passed on."""
         all_words, rows_read = queries.words_at(rows.query_positions[entry]), None
         if step > 1:
             rows_read = torch.nonzero((all_words % step == 0) & (all_words < len(queries.pieces)))[:, 0]

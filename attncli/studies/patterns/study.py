@@ -153,12 +153,12 @@ def _example_maps(result: Patterns, run: Collected, execution: Execution, layere
         heads[kind, layer] = (*heads.get((kind, layer), ()), head)
     zoom = replace(Zoom(RESOLUTION), panel=max(panel_side([len(numbers)]) for numbers in heads.values()))
     if not run.maps:
-        return _maps_of_first_text(execution, heads, zoom)
+        return execution.maps_of(0, heads, zoom) if run.corpus is None else _maps_of_corpus(execution, heads, zoom)
     first = min(attention.text for attention in run.maps)
     return [zoomed(attention, zoom) for attention in run.maps if attention.text == first]
 
 
-def _maps_of_first_text(execution: Execution, heads: Selection, zoom: Zoom) -> Sequence[Attention]:
+def _maps_of_corpus(execution: Execution, heads: Selection, zoom: Zoom) -> Sequence[Attention]:
     """Return maps of the first text of a corpus that can be read: others were left out, and counted."""
     for text in range(len(execution.texts)):
         try:
